@@ -1,0 +1,67 @@
+# Everything that is missing is made or installed by the target that needs it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fmt venv zarr2-env tools corpora fuzz lock clean
+
+BIN := .venv/bin
+VENV := .venv/.stamp
+ZARR2_ENV := .tools/env-zarr2/.stamp
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV) tools ## mount three archives from a local S3 server, read them, clean up (KEEP=1 stays)
+	@scripts/bootstrap-system.sh fusermount3:fuse3
+	@$(BIN)/python scripts/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: $(VENV) $(ZARR2_ENV) tools corpora ## all tests, with a real MinIO where Go can build one (ARGS= for pytest)
+	@scripts/bootstrap-system.sh fusermount3:fuse3 rsync:rsync unzip:unzip zip:zip
+	@$(BIN)/pytest $(ARGS)
+
+check: $(VENV) ## ruff, mypy, import contracts, dependencies, shell
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(BIN)/shellcheck .ci/run scripts/*.sh
+
+bench: $(VENV) tools ## the figures beside the peers', into docs/benchmarks (ROW= for some of them)
+	@scripts/bootstrap-system.sh fusermount3:fuse3
+	@scripts/tools-peers.sh
+	@PYTHONPATH=scripts $(BIN)/python benchmarks $(ROW)
+
+fmt: $(VENV) ## format, and mend what ruff can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+venv: $(VENV) ## .venv with all that development needs
+
+$(VENV): requirements/dev.txt pyproject.toml scripts/bootstrap-venv.sh
+	@scripts/bootstrap-venv.sh .venv requirements/dev.txt .
+	@touch $@
+
+zarr2-env: $(ZARR2_ENV) ## .tools/env-zarr2: zarr 2.18, for the tests
+
+$(ZARR2_ENV): requirements/zarr2.txt scripts/bootstrap-venv.sh
+	@scripts/bootstrap-venv.sh .tools/env-zarr2 requirements/zarr2.txt
+	@touch $@
+
+tools: ## .tools/bin/minio, built by Go where there is one
+	@scripts/tools-minio.sh
+
+corpora: $(VENV) ## .tools/corpora: the zips that Go, Rust, Apache and Python test themselves with
+	@$(BIN)/python scripts/tools_corpora.py
+
+fuzz: $(VENV) corpora ## mutated zips, FUZZ_SECONDS of them (600); what is found stays in .tools/fuzz
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(BIN)/pytest --timeout=0 -s tests/corpus/test_fuzz.py
+
+lock: ## requirements/*.txt anew, from pyproject.toml
+	@scripts/tools-lock.sh
+
+clean: ## remove all that was made here, .tools excepted
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests scripts -name __pycache__ -prune -exec rm -rf {} +

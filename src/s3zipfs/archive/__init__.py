@@ -1,0 +1,1 @@
+"""One archive version: its index, and the readers of its members."""

@@ -1,0 +1,208 @@
+"""The archives that are open, each loaded once, closed when memory is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from s3zipfs.archive.archive import Archive
+from s3zipfs.archive.faults import Faults
+from s3zipfs.archive.inflate import StreamPool
+from s3zipfs.archive.loading import LoadGate, Progress, load_index
+from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache.extents import ExtentCache
+from s3zipfs.cache.indexes import PersistedIndexes
+from s3zipfs.cache.indexfile import Opened
+from s3zipfs.cache.reader import Fetcher, ObjectReader
+from s3zipfs.errors import BadArchive, DeadlineExceeded, ObjectChanged
+from s3zipfs.stores.base import ObjectId, ObjectInfo
+from s3zipfs.waiting import Wait
+
+log = logging.getLogger(__name__)
+
+REFUSED = 10_000  # versions remembered as broken, so that a look inside costs requests once
+MAPPED = 256  # indexes on disk in use at once: each holds one of, usually, 1024 descriptors
+
+
+@dataclass(slots=True)
+class _Open:
+    archive: Archive
+    charged: int  # bytes: what is mapped from disk is the kernel's, and can be taken back by it
+    is_mapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    future: Future[Archive]
+    progress: Progress
+
+
+class Archives:
+    """Archives by `ObjectId`. An archive that was closed for memory is loaded again when used.
+
+    A large index is written to disk after its first answer was given, and served from there from
+    then on: its memory goes back.
+
+    Args:
+        on_changed: told of a version that was replaced while its index was read.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        cache: ExtentCache,
+        budget: MemoryBudget,
+        indexes: PersistedIndexes,
+        *,
+        encoding: str | None,
+        max_directory_bytes: int,
+        on_changed: Callable[[ObjectInfo], None],
+    ) -> None:
+        self._fetcher = fetcher
+        self._cache = cache
+        self._budget = budget
+        self._indexes = indexes
+        self._encoding = encoding
+        self._max_directory_bytes = max_directory_bytes
+        self._on_changed = on_changed
+        self._streams = StreamPool(budget)
+        self._faults = Faults()
+        self._gate = LoadGate(budget, budget.limit // 2)
+        self._writing = asyncio.Lock()  # one index is written at a time
+        self._writes: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
+        self._lock = threading.Lock()  # guards _open, _loading, _refused
+        self._open: OrderedDict[ObjectId, _Open] = OrderedDict()  # the most recently used last
+        self._loading: dict[ObjectId, _Loading] = {}
+        self._refused: OrderedDict[ObjectId, str] = OrderedDict()
+        budget.add_reclaimer(self._reclaim)
+
+    def get(self, info: ObjectInfo, wait: Wait) -> Archive:
+        """The archive, loaded if need be. The deadline counts from the last piece of a directory.
+
+        Raises:
+            BadArchive: this version is not a zip that can be trusted; remembered.
+        """
+        with self._lock:
+            held = self._open.get(info.id)
+            if held is not None:
+                self._open.move_to_end(info.id)
+                return held.archive
+            if info.id in self._refused:
+                raise BadArchive(self._refused[info.id])
+            loading = self._loading.get(info.id)
+            if loading is None:
+                progress = Progress()
+                future = self._fetcher.network.submit(self._load(info, progress))
+                loading = self._loading[info.id] = _Loading(future, progress)
+        while True:
+            steps = loading.progress.steps
+            try:
+                return wait.result(loading.future)
+            except DeadlineExceeded:
+                if loading.future.done() or loading.progress.steps == steps:
+                    raise
+
+    async def _load(self, info: ObjectInfo, progress: Progress) -> Archive:
+        try:
+            opened = await asyncio.to_thread(self._indexes.open, info)
+            reader = ObjectReader(info, self._fetcher)
+            index = opened.index if opened else None
+            if index is None:
+                index = await load_index(
+                    reader,
+                    self._fetcher.store,
+                    self._gate,
+                    encoding=self._encoding,
+                    max_directory_bytes=self._max_directory_bytes,
+                    progress=progress,
+                )
+            archive = Archive(
+                reader,
+                index,
+                self._cache,
+                self._budget,
+                streams=self._streams,
+                faults=self._faults,
+            )
+        except BadArchive as error:
+            text = f"{info.id}: {error}"  # the error itself would hold all that was read
+            with self._lock:
+                self._refused[info.id] = text
+                while len(self._refused) > REFUSED:
+                    self._refused.popitem(last=False)
+            raise BadArchive(text) from None
+        except ObjectChanged:
+            self._on_changed(info)
+            raise
+        else:
+            self._keep(info, archive, opened)
+            return archive
+        finally:
+            with self._lock:
+                del self._loading[info.id]
+
+    def _keep(self, info: ObjectInfo, archive: Archive, opened: Opened | None) -> None:
+        held = _Open(archive, archive.nbytes, is_mapped=False)
+        if opened is not None:
+            held.charged += opened.resident - opened.index.nbytes
+            held.is_mapped = opened.is_mapped
+        self._budget.charge(held.charged)
+        with self._lock:
+            self._open[info.id] = held
+        self._close_spare_mappings()
+        if opened is None and self._indexes.wants(archive.index):
+            write = asyncio.ensure_future(self._persist(info))
+            self._writes.add(write)
+            write.add_done_callback(self._written)
+
+    def _written(self, write: asyncio.Task[None]) -> None:
+        self._writes.discard(write)
+        if not write.cancelled() and (error := write.exception()) is not None:
+            log.error("an index could not be kept: unexpected error", exc_info=error)
+
+    async def _persist(self, info: ObjectInfo) -> None:
+        """Write the index of an open archive, and take it from the file where that can be mapped.
+
+        Nobody waits for it; what is under way at the end of the process is abandoned.
+        """
+        async with self._writing:
+            with self._lock:
+                held = self._open.get(info.id)  # not held while others are written
+            if held is None:
+                return
+            index = held.archive.index
+            if not await asyncio.to_thread(self._indexes.save, info, index):
+                return
+            opened = await asyncio.to_thread(self._indexes.open, info)
+        if opened is None or not opened.is_mapped:
+            return
+        with self._lock:
+            if self._open.get(info.id) is not held:
+                return
+            held.archive.index = opened.index  # equal in all but where its bytes are
+            held.is_mapped = True
+            held.charged -= index.nbytes
+        self._budget.release(index.nbytes)
+        self._close_spare_mappings()
+
+    def _close_spare_mappings(self) -> None:
+        freed = 0
+        with self._lock:
+            mapped = [oid for oid, held in self._open.items() if held.is_mapped]
+            for oid in mapped[:-MAPPED]:
+                freed += self._open.pop(oid).charged
+        self._budget.release(freed)
+
+    def _reclaim(self, size: int) -> int:
+        freed = 0
+        with self._lock:
+            # The last one stays: it is in use, and would only be loaded again.
+            while freed < size and len(self._open) > 1:
+                freed += self._open.popitem(last=False)[1].charged
+        self._budget.release(freed)
+        return freed

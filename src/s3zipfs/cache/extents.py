@@ -1,0 +1,256 @@
+"""Extents: byte ranges of immutable contents, in memory or on their way, each fetched once."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Hashable
+from concurrent.futures import Future
+
+from s3zipfs.budget import MemoryBudget
+
+# What an extent costs beside its bytes: the object, its future and condition, list slots
+# (tracemalloc: 1.1 kB).
+OVERHEAD = 1200
+
+
+class Extent:
+    """Bytes `[start, end)` of one content; `future` is done once they are here."""
+
+    __slots__ = ("content", "end", "future", "start", "wanted")
+
+    def __init__(self, content: Hashable, start: int, end: int, *, wanted: bool) -> None:
+        self.content = content
+        self.start = start
+        self.end = end
+        self.wanted = wanted  # False: fetched ahead, and nobody has asked for it yet
+        self.future: Future[memoryview] = Future()
+
+    @property
+    def cost(self) -> int:
+        """Bytes charged to the budget."""
+        return self.end - self.start + OVERHEAD
+
+
+class _Content:
+    """The extents of one content, in order, never overlapping."""
+
+    __slots__ = ("extents", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.extents: list[Extent] = []
+
+    def first_touching(self, start: int) -> int:
+        """Index of the first extent that ends after `start`."""
+        at = bisect_right(self.starts, start) - 1
+        return at if at >= 0 and self.extents[at].end > start else at + 1
+
+    def insert(self, extent: Extent) -> None:
+        at = bisect_right(self.starts, extent.start)
+        self.starts.insert(at, extent.start)
+        self.extents.insert(at, extent)
+
+    def remove(self, extent: Extent) -> bool:
+        at = bisect_right(self.starts, extent.start) - 1
+        if at < 0 or self.extents[at] is not extent:
+            return False
+        del self.starts[at], self.extents[at]
+        return True
+
+
+class ExtentCache:
+    """All extents of a process, bounded by the budget; the least recently used give way.
+
+    A content is anything hashable whose bytes never change: an `ObjectId`, or a member of one.
+    Whoever *claims* a range owns the extents that were missing and must complete or fail each;
+    everyone else who claims it meanwhile waits on the same futures.
+    """
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()  # guards all below
+        self._contents: dict[Hashable, _Content] = {}
+        # Complete extents, the most recently used last. What was read is in the kernel's page
+        # cache, mostly, so it gives way before what is about to be read.
+        self._read: OrderedDict[Extent, None] = OrderedDict()
+        self._ahead: OrderedDict[Extent, None] = OrderedDict()
+        self._complete_cost = 0
+        self._ahead_cost = 0  # of all that is fetched ahead, complete or on its way
+        budget.add_reclaimer(self._reclaim, spare=lambda: self._complete_cost)
+
+    def claim(
+        self, content: Hashable, start: int, end: int, *, chunk: int
+    ) -> tuple[list[Extent], list[Extent]]:
+        """The extents that cover `[start, end)`, and those of them that the caller must fetch.
+
+        Missing ranges are split at multiples of `chunk` bytes. The new extents are charged.
+        """
+        with self._lock:
+            covering, missing = self._cover(content, start, end, chunk=chunk, wanted=True)
+        self._budget.charge(sum(extent.cost for extent in missing))
+        return covering, missing
+
+    def claim_ahead(
+        self, content: Hashable, start: int, end: int, *, chunk: int
+    ) -> list[Extent] | None:
+        """What of a range that is not needed yet the caller must fetch; None: no memory for it.
+
+        All that is ahead of its readers takes at most half of the budget.
+        """
+        most = end - start + OVERHEAD * (2 + (end - start) // chunk)
+        if self._ahead_cost + most > self._budget.limit // 2 or not self._budget.try_charge(most):
+            return None
+        with self._lock:
+            _, missing = self._cover(content, start, end, chunk=chunk, wanted=False)
+            cost = sum(extent.cost for extent in missing)
+            self._ahead_cost += cost
+        if cost > most:  # it is in more pieces than one would think
+            self._budget.charge(cost - most)
+        else:
+            self._budget.release(most - cost)
+        return missing
+
+    def _cover(
+        self, content: Hashable, start: int, end: int, *, chunk: int, wanted: bool
+    ) -> tuple[list[Extent], list[Extent]]:
+        held = self._contents.setdefault(content, _Content())
+        covering: list[Extent] = []
+        missing: list[Extent] = []
+        position, at = start, held.first_touching(start)
+        while position < end:
+            present = held.extents[at] if at < len(held.extents) else None
+            if present is not None and present.start <= position:
+                covering.append(present)
+                if wanted:
+                    self._want(present)
+                position, at = present.end, at + 1
+                continue
+            stop = min(end, position - position % chunk + chunk)
+            if present is not None:
+                stop = min(stop, present.start)
+            extent = Extent(content, position, stop, wanted=wanted)
+            held.insert(extent)
+            covering.append(extent)
+            missing.append(extent)
+            position, at = stop, at + 1
+        return covering, missing
+
+    def _want(self, extent: Extent) -> None:
+        """Somebody reads it; the lock is held."""
+        if not extent.wanted:
+            extent.wanted = True
+            self._ahead_cost -= extent.cost
+            if extent in self._ahead:
+                del self._ahead[extent]
+                self._read[extent] = None
+        elif extent in self._read:
+            self._read.move_to_end(extent)
+
+    def _is_complete(self, extent: Extent) -> bool:
+        """Whether its bytes are held; the lock is held too."""
+        return extent in self._read or extent in self._ahead
+
+    def complete(self, extent: Extent, data: memoryview) -> None:
+        """The bytes of an owned extent are here."""
+        with self._lock:
+            (self._read if extent.wanted else self._ahead)[extent] = None
+            self._complete_cost += extent.cost
+        extent.future.set_result(data)
+
+    def fail(self, extent: Extent, error: BaseException) -> None:
+        """An owned extent can't be had; whoever waits gets the error, whoever comes tries again."""
+        self._drop(extent)
+        extent.future.set_exception(error)
+
+    def peek(self, content: Hashable, start: int, end: int) -> list[memoryview] | None:
+        """The bytes `[start, end)` where all of them are in memory; claims nothing."""
+        with self._lock:
+            held = self._contents.get(content)
+            if held is None:
+                return None
+            found: list[Extent] = []
+            position, at = start, held.first_touching(start)
+            while position < end:
+                if at >= len(held.extents) or held.extents[at].start > position:
+                    return None
+                extent = held.extents[at]
+                if not self._is_complete(extent):
+                    return None
+                found.append(extent)
+                position, at = extent.end, at + 1
+            for extent in found:
+                self._want(extent)
+        return slices(found, [extent.future.result() for extent in found], start, end)
+
+    def keep(self, content: Hashable, start: int, data: memoryview) -> None:
+        """Keep a copy that was produced anyway, where memory allows and nothing overlaps it."""
+        extent = Extent(content, start, start + len(data), wanted=True)
+        if not self._budget.try_charge(extent.cost):
+            return
+        with self._lock:
+            held = self._contents.setdefault(content, _Content())
+            at = held.first_touching(extent.start)
+            free = at >= len(held.extents) or held.extents[at].start >= extent.end
+            if free:
+                held.insert(extent)
+                self._read[extent] = None
+                self._complete_cost += extent.cost
+                extent.future.set_result(data)
+        if not free:
+            self._budget.release(extent.cost)
+
+    def discard(self, content: Hashable) -> None:
+        """Forget all complete extents of a content, as when its CRC turned out wrong."""
+        with self._lock:
+            held = self._contents.get(content)
+            doomed = [e for e in held.extents if self._is_complete(e)] if held else []
+        for extent in doomed:
+            self._drop(extent)
+
+    def _drop(self, extent: Extent) -> None:
+        with self._lock:
+            dropped = self._remove(extent)
+        if dropped:
+            self._budget.release(extent.cost)
+
+    def _remove(self, extent: Extent) -> bool:
+        """Take it out of both tables; the lock is held."""
+        if self._is_complete(extent):
+            self._complete_cost -= extent.cost
+        self._read.pop(extent, None)
+        self._ahead.pop(extent, None)
+        held = self._contents.get(extent.content)
+        if held is None or not held.remove(extent):
+            return False
+        if not held.extents:
+            del self._contents[extent.content]
+        if not extent.wanted:
+            self._ahead_cost -= extent.cost
+        return True
+
+    def _reclaim(self, size: int) -> int:
+        freed = 0
+        with self._lock:
+            while freed < size and (complete := self._read or self._ahead):
+                extent = next(iter(complete))
+                self._remove(extent)
+                freed += extent.cost
+        self._budget.release(freed)
+        return freed
+
+
+def slices(extents: list[Extent], data: list[memoryview], start: int, end: int) -> list[memoryview]:
+    """The parts of consecutive extents' `data` that make up `[start, end)`; nothing is copied."""
+    parts = []
+    for extent, view in zip(extents, data, strict=True):
+        first = max(start - extent.start, 0)
+        last = min(end, extent.end) - extent.start
+        parts.append(view[first:last])
+    return parts
+
+
+def joined(parts: list[memoryview]) -> memoryview:
+    """One buffer of several; no copy where there is only one."""
+    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))

@@ -1,0 +1,115 @@
+"""Reading one object version through the extent cache, ahead of those who read in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+from s3zipfs.cache.extents import Extent, ExtentCache, joined, slices
+from s3zipfs.cache.streams import StreamTable
+from s3zipfs.errors import Interrupted
+from s3zipfs.stores.base import ObjectInfo, ObjectStore
+from s3zipfs.stores.network import Network
+from s3zipfs.waiting import Wait
+
+T = TypeVar("T")
+
+# One GET. Larger ones are not faster (8 x 8 MiB reach 2.8 GB/s raw) and come back later.
+MAX_GET = 8 << 20
+MIN_GET = 256 << 10
+
+
+class Fetcher:
+    """Puts the bytes of objects into the cache: the store, the loop it runs on, the cache."""
+
+    def __init__(
+        self, store: ObjectStore, network: Network, cache: ExtentCache, *, max_requests: int
+    ) -> None:
+        self.store = store
+        self.network = network
+        self.cache = cache
+        # Of the requests that may be under way: a new range that somebody waits for finds one free.
+        self._ahead = asyncio.Semaphore(max(1, max_requests * 3 // 4))
+
+    def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
+        """Start one GET for each claimed extent; its end completes or fails the extent."""
+        for extent in missing:
+            self.network.submit(self._fill(info, extent, contextlib.nullcontext()))
+
+    def start_ahead(self, info: ObjectInfo, missing: list[Extent]) -> None:
+        """The same for what nobody waits for yet."""
+        for extent in missing:
+            self.network.submit(self._fill(info, extent, self._ahead))
+
+    def close(self) -> None:
+        """Close the store's connections and stop the network thread."""
+        self.network.submit(self.store.close()).result(timeout=5)
+        self.network.close()
+
+    async def _fill(
+        self, info: ObjectInfo, extent: Extent, turn: AbstractAsyncContextManager[None]
+    ) -> None:
+        try:
+            async with turn:
+                data = await self.store.get_range(info.id, extent.start, extent.end)
+        except asyncio.CancelledError:
+            self.cache.fail(extent, Interrupted("the mount is stopping"))
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised where the bytes are awaited
+            self.cache.fail(extent, error)
+        else:
+            self.cache.complete(extent, data)
+
+
+class ObjectReader:
+    """Positional reads of one object version. Safe for any number of threads at once."""
+
+    def __init__(self, info: ObjectInfo, fetcher: Fetcher) -> None:
+        self.info = info
+        self._fetcher = fetcher
+        self._lock = threading.Lock()  # guards _streams
+        self._streams = StreamTable(info.size)
+
+    def read(self, start: int, end: int, wait: Wait) -> list[memoryview]:
+        """The bytes `[start, end)`, in order, without a copy. `end` lies within the object."""
+        if end <= start:
+            return []
+        covering = self._claim(start, end)
+        self._read_ahead(start, end)
+        data = [wait.result(extent.future) for extent in covering]
+        return slices(covering, data, start, end)
+
+    def _read_ahead(self, start: int, end: int) -> None:
+        with self._lock:
+            ahead = self._streams.observe(start, end)
+        if ahead is None:
+            return
+        chunk = min(max(MIN_GET, (ahead[1] - ahead[0]) // 4), MAX_GET)
+        chunk = 1 << (chunk - 1).bit_length()
+        missing = self._fetcher.cache.claim_ahead(self.info.id, *ahead, chunk=chunk)
+        if missing is None:
+            with self._lock:
+                self._streams.refuse(*ahead)
+        else:
+            self._fetcher.start_ahead(self.info, missing)
+
+    async def fetch(self, start: int, end: int) -> memoryview:
+        """The same bytes for a coroutine of the network loop, as one buffer."""
+        covering = self._claim(start, end)
+        data = [await shared(extent.future) for extent in covering]
+        return joined(slices(covering, data, start, end))
+
+    def _claim(self, start: int, end: int) -> list[Extent]:
+        cache = self._fetcher.cache
+        covering, missing = cache.claim(self.info.id, start, end, chunk=MAX_GET)
+        self._fetcher.start(self.info, missing)
+        return covering
+
+
+def shared(future: Future[T]) -> asyncio.Future[T]:
+    """Await a future that others wait for too: cancelling us must not cancel it for them."""
+    return asyncio.shield(asyncio.wrap_future(future))

@@ -1,0 +1,65 @@
+"""Which reads belong to one stream, and how far ahead of it to fetch. Pure: offsets in, ranges out.
+
+Streams are told by byte order in the *object*, so that a reader of one large member and a reader
+of many small members in archive order look the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST_WINDOW = 4  # reads of the present size, fetched ahead at the second read in order
+MAX_WINDOW = 32 << 20  # bytes
+MAX_STREAMS = 64  # per object, as many as readers at once; the one idle for longest gives way
+
+# The kernel sends the reads of one readahead window in any order, and members are separated by
+# headers: a read within two of its own lengths of a stream's end still belongs to it.
+SLACK = 2
+
+
+@dataclass(slots=True)
+class _Stream:
+    end: int  # where the furthest read of it ended
+    ahead: int  # what has been asked for, at least up to here
+    window: int  # bytes to keep ahead
+
+
+class StreamTable:
+    """The streams of one object. Not thread-safe: its owner guards it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._streams: list[_Stream] = []  # the most recently used last
+
+    def observe(self, start: int, end: int) -> tuple[int, int] | None:
+        """Note a read of `[start, end)`; the range to fetch ahead now, or None."""
+        length = end - start
+        stream = self._find(start, SLACK * length)
+        if stream is None:
+            self._streams.append(_Stream(end=end, ahead=end, window=0))
+            del self._streams[:-MAX_STREAMS]
+            return None
+        self._streams.remove(stream)
+        self._streams.append(stream)
+        if end <= stream.end:
+            return None
+        stream.end = end
+        stream.ahead = max(stream.ahead, end)
+        if stream.ahead - end > stream.window // 2:
+            return None
+        stream.window = min(max(2 * stream.window, FIRST_WINDOW * length), MAX_WINDOW)
+        first, stream.ahead = stream.ahead, min(end + stream.window, self._size)
+        return (first, stream.ahead) if stream.ahead > first else None
+
+    def refuse(self, start: int, end: int) -> None:
+        """What `observe` wanted fetched was not: ask again at the next read, for less."""
+        for stream in self._streams:
+            if stream.ahead == end:
+                stream.ahead = start
+                stream.window //= 4
+
+    def _find(self, start: int, slack: int) -> _Stream | None:
+        for stream in reversed(self._streams):
+            if stream.end - slack <= start <= max(stream.end + slack, stream.ahead):
+                return stream
+        return None

@@ -1,0 +1,1 @@
+"""The command line: it parses, calls and prints; what it does is decided below it."""

@@ -1,0 +1,88 @@
+"""The commands, and the way out of the process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from s3zipfs import __version__
+from s3zipfs.cli.errors import FAILED, INTERRUPTED, code_of, is_expected, line_of
+
+_MODULES = {
+    "mount": "s3zipfs.cli.mounting",
+    "umount": "s3zipfs.cli.mounting",
+    "ls": "s3zipfs.cli.listing",
+    "cat": "s3zipfs.cli.reading",
+    "check": "s3zipfs.cli.checking",
+}
+
+
+class _Commands(click.Group):
+    """Each command is imported when it is called.
+
+    The store's libraries take most of a second, which `umount` need not wait for; and Ctrl-C
+    meanwhile is within `main`, which says so without a traceback.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _MODULES:
+            return None
+        command: click.Command = getattr(importlib.import_module(_MODULES[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+)
+@click.version_option(__version__, prog_name="s3zipfs")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Mount MinIO and S3 buckets read-only, with every zip in them as a directory."""
+    if context.invoked_subcommand is None:
+        raise click.UsageError(f"What to do? One of {', '.join(_MODULES)}.")
+
+
+def main() -> NoReturn:
+    """The console script. Errors are one line on stderr; a traceback is for the log only."""
+    _open_standard_streams()
+    try:
+        code = cli.main(prog_name="s3zipfs", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (`s3zipfs cat … | head`); nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        if not is_expected(error):
+            logging.getLogger(__name__).debug("unexpected error", exc_info=error)
+        _say(line_of(error))
+        sys.exit(code_of(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody hears us
+        click.echo(f"s3zipfs: {line}", err=True)
+
+
+def _open_standard_streams() -> None:
+    """See that 0, 1 and 2 are taken: the next file would be, and be written to as output."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")

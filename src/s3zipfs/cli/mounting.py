@@ -1,0 +1,131 @@
+"""`s3zipfs mount` and `s3zipfs umount`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from s3zipfs.cli import background, logs
+from s3zipfs.cli.errors import is_expected, line_of
+from s3zipfs.cli.options import settings_of, store_options
+from s3zipfs.errors import SettingsError
+from s3zipfs.fuse import mountpoint as places
+from s3zipfs.settings import Settings
+from s3zipfs.waiting import Wait
+
+log = logging.getLogger(__name__)
+
+# Read again when credentials are rotated, from another directory by then.
+_FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+
+
+@click.command(short_help="Mount buckets as a directory; returns when mounted.")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.argument("mountpoint", metavar="MOUNTPOINT")
+@store_options
+@click.option("--foreground", "-f", is_flag=True, help="stay, and log to stderr")
+@click.option("--allow-other", is_flag=True, help="let other users in, by the permissions shown")
+@click.option("--log-file", type=click.Path(path_type=Path), metavar="FILE", help="log there")
+@click.option("--verbose", "-v", is_flag=True, help="log more")
+@click.option("--ready-fd", type=int, hidden=True)
+def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
+    """Mount buckets read-only, with every zip in them as a directory.
+
+    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX; none means all buckets, several get a directory
+    each. Credentials come from the environment, a profile, or the usual AWS files. Returns when
+    the mount can be used.
+    """
+    ready_fd = options.pop("ready_fd")
+    log_file, verbose = options.pop("log_file"), options.pop("verbose")
+    foreground, allow_other = options.pop("foreground"), options.pop("allow_other")
+    if "://" in mountpoint:
+        raise click.UsageError(f"{mountpoint} is a source; the mountpoint comes last")
+    settings = settings_of(options)
+    path = places.absolute(mountpoint)
+    places.prepare(path, allow_other=allow_other)
+    if not foreground:
+        background.mount(path, log_file)
+        return
+    word = background.Word(ready_fd)
+    release = _log_to(log_file, verbose=verbose)
+
+    def on_ready() -> None:
+        release()
+        if word.is_awaited:
+            _leave_directory()
+        word.give(background.READY)
+
+    try:
+        _serve(settings, sources, path, allow_other=allow_other, on_ready=on_ready)
+    except Exception as error:
+        if log_file is not None and not is_expected(error):
+            log.exception("unexpected error")
+        with contextlib.suppress(BrokenPipeError):
+            word.give(line_of(error, log=log_file))
+        raise
+
+
+def _log_to(log_file: Path | None, *, verbose: bool) -> Callable[[], None]:
+    """Begin to log; what is returned is to be called when the mount is ready."""
+    if log_file is not None:
+        try:
+            logs.to_file(log_file, verbose=verbose)
+        except OSError as error:
+            raise SettingsError(f"log file {log_file}: {error.strerror}") from error
+        return lambda: None
+    logs.to_stderr(verbose=verbose)
+    return (lambda: None) if verbose else logs.hold()
+
+
+def _serve(
+    settings: Settings,
+    sources: Sequence[str],
+    path: Path,
+    *,
+    allow_other: bool,
+    on_ready: Callable[[], None],
+) -> None:
+    # The store's libraries take most of a second, which the command that waits need not spend as
+    # well, nor `umount`.
+    from s3zipfs.build import build_tree  # noqa: PLC0415
+    from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))  # a core would hold the secret key
+    with contextlib.closing(build_tree(settings, sources)) as tree:
+        tree.check(Wait(settings.timeout))
+        serve(
+            tree,
+            path,
+            source=" ".join(map(_url, sources)) or settings.endpoint_url or "s3://",
+            timeout=settings.timeout,
+            allow_other=allow_other,
+            on_ready=on_ready,
+        )
+        end_process(0)
+
+
+def _url(source: str) -> str:
+    return source if "://" in source else f"s3://{source}"
+
+
+def _leave_directory() -> None:
+    """Keep no directory busy that the command happened to be started in."""
+    for name in _FILES:
+        if name in os.environ:
+            os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
+    os.chdir("/")
+
+
+@click.command(short_help="Unmount.")
+@click.argument("mountpoint", metavar="MOUNTPOINT")
+def umount(mountpoint: str) -> None:
+    """Unmount at once. Files that are open can be read until they are closed."""
+    places.unmount(places.absolute(mountpoint))

@@ -1,0 +1,66 @@
+"""What commands that read share: the tree of a URL, what a path in it names, and the log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from s3zipfs.build import SCHEMES, build_tree
+from s3zipfs.cli import logs
+from s3zipfs.errors import NotFound
+from s3zipfs.settings import Settings
+from s3zipfs.tree.nodes import Kind, Node
+from s3zipfs.tree.tree import Tree
+from s3zipfs.waiting import Wait
+
+MAX_LINKS = 40  # path_resolution(7)
+
+
+@contextlib.contextmanager
+def log_held(*, verbose: bool) -> Iterator[None]:
+    """A command that fails says so in one line; what was logged is shown when it does not."""
+    logs.to_stderr(verbose=verbose)
+    release = None if verbose else logs.hold()
+    yield
+    if release is not None:
+        release()
+
+
+@contextlib.contextmanager
+def tree_of(url: str, settings: Settings) -> Iterator[tuple[Tree, bytes]]:
+    """The tree of the URL's bucket, or of all buckets, and the path in it."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, path = rest.partition("/")
+    # By the bucket's own listing: a policy may allow the bucket and not the list of all.
+    sources = [f"{scheme}://{bucket}"] if bucket or path or scheme not in SCHEMES else []
+    with contextlib.closing(build_tree(settings, sources)) as tree:
+        yield tree, os.fsencode(path)
+
+
+def node_at(tree: Tree, path: bytes, wait: Wait, *, follow: bool) -> Node:
+    """What a path names, by way of symbolic links, as the kernel does it on a mount.
+
+    `follow`: the last one as well. A link never leaves its archive (`Tree.readlink`).
+    """
+    ahead = [name for name in path.split(b"/") if name][::-1]
+    walked = [tree.root]
+    links = 0
+    while ahead:
+        name = ahead.pop()
+        if name == b"..":
+            if len(walked) > 1:
+                walked.pop()
+            continue
+        if name == b".":
+            continue
+        node = tree.lookup(walked[-1], name, wait).node
+        is_link = tree.getattr(node, wait).kind is Kind.SYMLINK
+        if is_link and (ahead or follow):
+            links += 1
+            if links > MAX_LINKS:
+                raise NotFound(f"{os.fsdecode(path)}: too many symbolic links")
+            ahead += [part for part in tree.readlink(node, wait).split(b"/") if part][::-1]
+            continue
+        walked.append(node)
+    return walked[-1]

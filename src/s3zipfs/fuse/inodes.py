@@ -1,0 +1,130 @@
+"""Inodes: a number for each (version, member), held for as long as the kernel holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+
+from s3zipfs.errors import ObjectChanged
+from s3zipfs.tree.nodes import Folder, Member, Node, ObjectFile
+
+ROOT = 1  # FUSE_ROOT_ID
+
+# An inode is 31 bits that name an object version or a directory, and 32 bits that number a
+# member in it: nothing has to be kept for each member of a large archive.
+_NUMBER_BITS = 32
+_NUMBERS = (1 << _NUMBER_BITS) - 1
+_BASES = (1 << 31) - 1
+
+
+@dataclass(slots=True)
+class _Held:
+    node: Node  # of an archive: its own directory
+    lookups: int  # over all inodes of this base
+
+
+class Inodes:
+    """The nodes whose inodes the kernel knows, with its look-up counts.
+
+    Numbers are hashes of what they name, the same after a remount; the next free one is taken
+    where two live ones coincide (2^31 bases; resolved by comparing the nodes).
+    """
+
+    def __init__(self, root: Node) -> None:
+        self._root = root
+        self._lock = threading.Lock()  # guards _held
+        self._held: dict[int, _Held] = {}
+
+    def number(self, node: Node) -> int:
+        """The inode of a node, whether held or not; nothing is counted."""
+        if node == self._root:
+            return ROOT
+        with self._lock:
+            base, _ = self._find(node)
+        return _inode(base, node)
+
+    def look_up(self, node: Node) -> int:
+        """The inode of a node that the kernel is about to learn of; counts one look-up."""
+        if node == self._root:
+            return ROOT
+        with self._lock:
+            base, held = self._find(node)
+            if held is None:
+                self._held[base] = _Held(_whole(node), 1)
+            else:
+                held.lookups += 1
+        return _inode(base, node)
+
+    def look_up_more(self, inode: int, lookups: int) -> None:
+        """Count look-ups of members in an archive of which an inode is held already."""
+        with self._lock:
+            self._held[inode >> _NUMBER_BITS].lookups += lookups
+
+    def node(self, inode: int) -> Node:
+        """The node of an inode that the kernel holds.
+
+        Raises:
+            ObjectChanged: it holds none such (as after a forget that crossed the request).
+        """
+        if inode == ROOT:
+            return self._root
+        held = self._held.get(inode >> _NUMBER_BITS)
+        if held is None:
+            raise ObjectChanged(f"inode {inode} is not known")
+        number = inode & _NUMBERS
+        if number and isinstance(held.node, Member):
+            return Member(held.node.info, number)
+        return held.node
+
+    def forget(self, inode: int, lookups: int) -> None:
+        """The kernel gives back look-ups; what it holds no more is dropped."""
+        base = inode >> _NUMBER_BITS
+        with self._lock:
+            held = self._held.get(base)
+            if held is None:
+                return
+            held.lookups -= lookups
+            if held.lookups <= 0:
+                del self._held[base]
+
+    def __len__(self) -> int:
+        """How many versions and directories are held."""
+        return len(self._held)
+
+    def _find(self, node: Node) -> tuple[int, _Held | None]:
+        """The base of a node, and its entry where it has one; the lock is held."""
+        whole = _whole(node)
+        base = _hash(whole)
+        while (held := self._held.get(base)) is not None and not _same(held.node, whole):
+            base = base % _BASES + 1
+        return base, held
+
+
+def _whole(node: Node) -> Node:
+    return Member(node.info, 0) if isinstance(node, Member) and node.number else node
+
+
+def _inode(base: int, node: Node) -> int:
+    return base << _NUMBER_BITS | (node.number if isinstance(node, Member) else 0)
+
+
+def _same(one: Node, other: Node) -> bool:
+    if isinstance(one, ObjectFile | Member) and isinstance(other, ObjectFile | Member):
+        return one.info.id == other.info.id and type(one) is type(other)
+    return one == other
+
+
+def _hash(node: Node) -> int:
+    words: tuple[str, ...]
+    match node:
+        case ObjectFile(info) | Member(info):
+            oid = info.id
+            words = (oid.endpoint, oid.bucket, oid.key, oid.etag, oid.version_id or "")
+            words = (type(node).__name__, *words)
+        case Folder(bucket, prefix):
+            words = ("Folder", bucket, prefix)
+        case _:
+            words = (type(node).__name__,)
+    digest = hashlib.blake2b("\0".join(words).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % _BASES + 1

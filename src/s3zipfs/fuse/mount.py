@@ -1,0 +1,243 @@
+"""A mount's life: signals and threads, from the first check to the last request."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from s3zipfs.errors import MountError
+from s3zipfs.fuse import mountpoint
+from s3zipfs.fuse.lowlevel import Session
+from s3zipfs.fuse.mountpoint import MountEntry
+from s3zipfs.fuse.operations import MAX_THREADS, Operations
+from s3zipfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+INIT_SECONDS = 10.0  # the kernel sends INIT as soon as the mount is made
+DRAIN_SECONDS = 10.0  # for operations under way at SIGTERM; their waits end at once
+END_SECONDS = 1.0  # for libfuse's loop, after the unmount
+LAST_RESORT_SECONDS = 13.5  # from the signal to the exit, whatever is blocked; 15 are promised
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The kernel asked and was answered: the mount can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """libfuse's loop is over: unmounted from outside, where there is no error."""
+
+    error: Exception | None
+
+
+# What the main thread waits for. Signal handlers put there too, so it must be a SimpleQueue: its
+# `put` is reentrant; an Event or a Condition deadlocks when the signal comes inside its `wait`.
+_Inbox = queue.SimpleQueue[signal.Signals | _Answered | _Ended]
+
+
+def serve(
+    tree: Tree,
+    path: Path,
+    *,
+    source: str,
+    timeout: float,
+    allow_other: bool,
+    on_ready: Callable[[], None],
+) -> None:
+    """Mount the tree and answer until it is unmounted, or SIGTERM or SIGINT comes.
+
+    Signals belong to the main thread, which waits; libfuse's loop runs in another. It knows
+    nothing of signals then (it would exit at SIGHUP). `on_ready` is called once the kernel has
+    been answered and the mount is in its table, unless a signal comes first.
+
+    The process is to end afterwards (`end_process`): the signal handlers stay, and threads may be
+    blocked.
+
+    Raises:
+        MountError: the mount could not be made or its loop failed; nothing is left behind.
+    """
+    mountpoint.prepare(path, allow_other=allow_other)
+    operations = Operations(tree, timeout=timeout)
+    options = _options(source, allow_other=allow_other)
+    session = Session(operations.handlers(), str(path), options, MAX_THREADS)
+    inbox: _Inbox = queue.SimpleQueue()
+    _catch_signals(inbox)
+    mounted = _mount(session, path)
+    loop = threading.Thread(target=_run, args=(session, inbox), name="s3zipfs-fuse", daemon=True)
+    try:
+        loop.start()
+        signalled = not _wait_until_answered(path, operations, inbox)
+        if not signalled:
+            operations.serve_invalidations(session)
+            log.info("ready: %s is mounted at %s", source, path)
+            on_ready()
+            signalled = _wait_for_the_end(inbox)
+    except BaseException:
+        _end(session, operations, mounted, inbox, loop, status=1)
+        raise
+    if signalled:  # else it is unmounted already, and another mount may have taken the place
+        _end(session, operations, mounted, inbox, loop, status=0)
+    log.info("unmounted: %s", path)
+
+
+def _mount(session: Session, path: Path) -> MountEntry:
+    """Mount; what libfuse and fusermount3 print is the error's text, not lines of its own."""
+    with mountpoint.claimed(path), _stderr_kept() as printed:
+        try:
+            session.mount()
+        except MountError as error:
+            raise MountError(f"{error} ({printed() or 'no reason given'})") from error
+    mounted = mountpoint.mount_at(path)
+    if mounted is None or mounted.type != mountpoint.TYPE:
+        session.unmount()
+        raise MountError(f"{path}: mounted, and not in the kernel's table (/proc/self/mountinfo)")
+    return mounted
+
+
+@contextlib.contextmanager
+def _stderr_kept() -> Iterator[Callable[[], str]]:
+    """Gather what is written to descriptor 2, by C code and child processes too."""
+    kept, before = os.memfd_create("stderr"), os.dup(2)
+    os.dup2(kept, 2)
+    try:
+        yield lambda: os.pread(kept, 4096, 0).decode(errors="replace").strip()
+    finally:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(kept)
+
+
+def _run(session: Session, inbox: _Inbox) -> None:
+    try:
+        status = session.run()
+    except Exception as error:  # noqa: BLE001 - told to the main thread
+        inbox.put(_Ended(error))
+    else:
+        inbox.put(_Ended(MountError(f"libfuse ended with {status}") if status else None))
+
+
+def _wait_until_answered(path: Path, operations: Operations, inbox: _Inbox) -> bool:
+    """False where a signal came first."""
+
+    def ask() -> None:
+        # statfs is answered by us and from no cache, and only after INIT.
+        with contextlib.suppress(OSError):
+            operations.initialised.wait(INIT_SECONDS)
+            os.statvfs(path)
+            inbox.put(_Answered())
+
+    threading.Thread(target=ask, name="s3zipfs-ready", daemon=True).start()
+    while True:
+        try:
+            event = inbox.get(timeout=INIT_SECONDS)
+        except queue.Empty:
+            raise MountError(f"{path}: the kernel did not answer the mount") from None
+        match event:
+            case _Answered():
+                return True
+            case _Ended(error):
+                why = f": {error}" if error else ""
+                raise MountError(f"{path}: unmounted before it could be used{why}")
+            case _ if _ends(event):
+                return False
+
+
+def _wait_for_the_end(inbox: _Inbox) -> bool:
+    """True where a signal came, False where somebody else unmounted."""
+    while not _ends(event := inbox.get()):
+        if isinstance(event, _Ended):
+            if event.error is not None:
+                raise MountError(f"the mount failed: {event.error}") from event.error
+            return False
+    return True
+
+
+def _ends(event: signal.Signals | _Answered | _Ended) -> bool:
+    """Whether it is a signal that ends the mount."""
+    if event is signal.SIGHUP:
+        log.info("SIGHUP: nothing is reloaded yet; the mount stays")
+        return False
+    if isinstance(event, signal.Signals):
+        log.info("%s: ending", event.name)
+        return True
+    return False
+
+
+def _catch_signals(inbox: _Inbox) -> None:
+    def put(number: int, _frame: FrameType | None) -> None:
+        inbox.put(signal.Signals(number))
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, put)
+
+
+def _end(
+    session: Session,
+    operations: Operations,
+    mounted: MountEntry,
+    inbox: _Inbox,
+    loop: threading.Thread,
+    *,
+    status: int,
+) -> None:
+    """Stop, let what is under way answer, unmount; in any case soon."""
+    last_resort = threading.Timer(LAST_RESORT_SECONDS, _leave_at_once, [mounted, status])
+    last_resort.daemon = True
+    last_resort.start()
+    operations.stop()
+    give_up = time.monotonic() + DRAIN_SECONDS
+    while loop.is_alive() and not operations.drain(0.2):
+        if time.monotonic() > give_up or _told_again(inbox):
+            log.warning("operations are still under way; their readers get an error")
+            break
+    try:
+        mountpoint.unmount(mounted.path, device=mounted.device)
+    except MountError as error:
+        log.warning("%s", error)  # somebody else was first
+    session.exit()
+    if loop.ident is not None:
+        loop.join(END_SECONDS)
+
+
+def _told_again(inbox: _Inbox) -> bool:
+    """Whether whoever ends the mount has lost patience: a second signal."""
+    with contextlib.suppress(queue.Empty):
+        return _ends(inbox.get_nowait())
+    return False
+
+
+def _leave_at_once(mounted: MountEntry, status: int) -> None:
+    # Writes no log: that may be what is blocked.
+    with contextlib.suppress(MountError, OSError):
+        mountpoint.unmount(mounted.path, device=mounted.device)
+    os._exit(status)
+
+
+def _options(source: str, *, allow_other: bool) -> list[str]:
+    escaped = source.replace("\\", "\\\\").replace(",", "\\,")  # fuse_opt.h
+    options = ["ro", "nosuid", "nodev", "default_permissions", f"fsname={escaped}"]
+    options.append("subtype=s3zipfs")
+    if allow_other:
+        options.append("allow_other")
+    return options
+
+
+def end_process(status: int) -> NoReturn:
+    """Leave without joining libfuse's threads: one may be blocked in a transfer for ever."""
+    logging.shutdown()
+    os._exit(status)

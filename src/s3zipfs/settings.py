@@ -1,0 +1,187 @@
+"""The settings, their names and their only defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import load_dotenv
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from s3zipfs.errors import SettingsError
+
+DEFAULT_ARCHIVES = (
+    "*.zip",  # .zarr.zip, .ome.zarr.zip and the rest
+    "*.ozx",  # OME-Zarr in one file, RFC-9
+    "*.rkns",  # EEG recordings: a Zarr v2 tree in a zip
+    "*.cbz",  # comic books: page images
+    "*.epub",  # EPUB OCF 3.3, 4.2: a zip by definition
+    "*.npz",  # numpy.savez: each array a stored .npy
+    "*.kmz",  # OGC KML 2.3, 6: a zip by definition
+)
+"""Names whose objects are zips by definition and whose members are of use as files.
+
+Office documents, `.jar`, `.whl` and `.apk` are zips as well, but the programs that people use them
+with want the file; `--archive` adds them.
+"""
+
+
+def _words(value: Any) -> Any:
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
+def default_cache_dir() -> Path | None:
+    """`$XDG_CACHE_HOME/s3zipfs`; else `/var/cache/s3zipfs` for root, `~/.cache/s3zipfs` for others.
+
+    None where a user has no home.
+    """
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if given.startswith("/"):  # XDG Base Directory Specification: relative ones are ignored
+        return Path(given) / "s3zipfs"
+    if os.geteuid() == 0:
+        return Path("/var/cache/s3zipfs")
+    try:
+        return Path.home() / ".cache" / "s3zipfs"
+    except RuntimeError:
+        return None
+
+
+def _folder_or_none(value: Any) -> Any:
+    if isinstance(value, str | Path):
+        # Absolute at once: a mount leaves the directory it was started in.
+        return None if str(value) == "none" else Path(value).expanduser().absolute()
+    return value
+
+
+_Folder = Annotated[Path | None, BeforeValidator(_folder_or_none)]
+_Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
+class Settings(BaseSettings):
+    """What a mount or a filesystem is told. Frozen; durations in seconds, sizes in bytes.
+
+    Read from keywords first, then `S3ZIPFS_…` and, where they exist, the usual `AWS_…` variables
+    and the names `STORAGE_ACCESS_KEY`, `STORAGE_SECRET_KEY` and `ENDPOINT_FULL`, all of which may
+    also stand in a file given as `env_file`. Patterns in the environment are separated by blanks.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="S3ZIPFS_",
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        env_ignore_empty=True,
+    )
+
+    # The store
+    endpoint_url: str | None = Field(
+        default=None,
+        description="URL of the S3 endpoint; none means AWS",
+        validation_alias=AliasChoices(
+            "S3ZIPFS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "ENDPOINT_FULL"
+        ),
+    )
+    region: str | None = Field(
+        default=None,
+        description="region to sign for; else the profile's, else us-east-1",
+        validation_alias=AliasChoices("S3ZIPFS_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    )
+    profile: str | None = Field(
+        default=None,
+        description="profile of the AWS configuration files",
+        validation_alias=AliasChoices("S3ZIPFS_PROFILE", "AWS_PROFILE"),
+    )
+    ca_bundle: Path | None = Field(
+        default=None,
+        description="PEM file with the certificate authorities to trust for the endpoint",
+        validation_alias=AliasChoices("S3ZIPFS_CA_BUNDLE", "AWS_CA_BUNDLE"),
+    )
+    access_key: SecretStr | None = Field(
+        default=None,
+        description="access key; environment only",
+        validation_alias=AliasChoices("S3ZIPFS_ACCESS_KEY", "STORAGE_ACCESS_KEY"),
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        description="secret key; environment only",
+        validation_alias=AliasChoices("S3ZIPFS_SECRET_KEY", "STORAGE_SECRET_KEY"),
+    )
+    anonymous: bool = Field(default=False, description="send unsigned requests")
+
+    # What is an archive
+    archive: _Patterns = Field(
+        default=(), description="further name patterns that are archives, case-insensitive"
+    )
+    exclude: _Patterns = Field(
+        default=(), description="name patterns that are plain files even if they match"
+    )
+    encoding: str | None = Field(
+        default=None,
+        description="encoding of member names that do not declare theirs, as cp932; else UTF-8 "
+        "of Unix hosts, or cp437",
+    )
+    strip_suffix: bool = Field(
+        default=False, description="list x.zarr.zip as x.zarr, where no such key exists"
+    )
+
+    # Time
+    timeout: float = Field(
+        default=60.0, gt=0, description="seconds without progress after which an operation fails"
+    )
+    ttl: float = Field(
+        default=30.0, ge=0, description="seconds for which a listing or a missing name is believed"
+    )
+
+    # Bounds
+    memory: int = Field(
+        default=256 << 20, ge=32 << 20, description="bytes of memory for caches and transfers"
+    )
+    max_requests: int = Field(default=32, ge=1, le=512, description="requests under way at once")
+    max_directory_bytes: int = Field(
+        default=2 << 30, ge=1 << 16, description="largest central directory that is read"
+    )
+
+    # The disk
+    cache_dir: _Folder = Field(
+        default_factory=default_cache_dir,
+        description="directory for what outlives the process; none keeps nothing "
+        "(default $XDG_CACHE_HOME/s3zipfs or ~/.cache/s3zipfs, of root /var/cache/s3zipfs)",
+    )
+    index_cache_size: int = Field(
+        default=2 << 30, ge=0, description="bytes of disk for the indexes of large archives"
+    )
+
+    @property
+    def archive_patterns(self) -> tuple[str, ...]:
+        """The defaults and what was added to them."""
+        return DEFAULT_ARCHIVES + self.archive
+
+
+def _read_env_file(path: Path) -> None:
+    # Into the environment, not into Settings: AWS_… names in it are botocore's to read.
+    try:
+        with path.open(encoding="utf-8") as lines:
+            load_dotenv(stream=lines, override=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"env file {path}: {error}") from error
+
+
+def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
+    """Settings from keywords (None means not given), the environment and a `.env` file.
+
+    Raises:
+        SettingsError: a value is not of its kind; names the option and says what it takes.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if unknown := sorted(set(given) - set(Settings.model_fields)):
+        raise SettingsError(f"{unknown[0]}: no such setting")
+    if env_file is not None:
+        _read_env_file(env_file)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(f"{name.removeprefix('S3ZIPFS_').lower()}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""Object stores: the protocol, and its implementations."""

@@ -1,0 +1,351 @@
+"""`S3Store`: five verbs, each one request, each answer compared with its question."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import obstore
+from botocore.exceptions import BotoCoreError
+
+from s3zipfs.errors import (
+    AccessDenied,
+    BadResponse,
+    ObjectChanged,
+    S3ZipError,
+    SettingsError,
+)
+from s3zipfs.settings import Settings
+from s3zipfs.stores.base import BucketInfo, ListPage, ObjectId, ObjectInfo
+from s3zipfs.stores.s3.connection import Connection
+from s3zipfs.stores.s3.translate import (
+    Asked,
+    CredentialsRefused,
+    by_botocore,
+    by_obstore,
+    is_own_authority,
+)
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+MAX_KEYS = 1000  # of one LIST page, by S3's definition
+RELOAD_SECONDS = 10.0  # between two looks at credential files that the store's refusals cause
+
+
+class S3Store:
+    """An S3 endpoint as an `ObjectStore`. One attempt per call: `RetryingStore` goes around it.
+
+    Everything is opened on first use, on the loop that runs then.
+
+    Raises:
+        SettingsError: by the constructor, for a wrong URL, profile, key pair or CA bundle.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection = Connection(settings)
+        self._slots = asyncio.Semaphore(settings.max_requests)  # data requests under way
+        self._client: asyncio.Task[Any] | None = None
+        self._buckets: dict[str, obstore.store.S3Store] = {}
+        self._retired: list[asyncio.Task[Any]] = []  # clients whose requests may still run
+        self._credentials = 0  # how often they were replaced
+        self._reload: asyncio.Task[bool] | None = None
+        self._next_reload = 0.0  # loop time
+        self._by_client_only = False  # obstore cannot talk to this endpoint at all
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.endpoint!r})"
+
+    @property
+    def endpoint(self) -> str:
+        """See `ObjectStore`."""
+        return self._connection.endpoint
+
+    async def list_buckets(self) -> tuple[BucketInfo, ...]:
+        """See `ObjectStore`."""
+        asked = Asked(self.endpoint)
+        answer = await self._ask(asked, lambda client: client.list_buckets())
+        if "Buckets" not in answer:
+            raise BadResponse(f"{self.endpoint}: this is no answer of an S3 store")
+        found = (BucketInfo(b["Name"], b["CreationDate"].timestamp()) for b in answer["Buckets"])
+        return tuple(sorted(found, key=lambda bucket: bucket.name))
+
+    async def list_page(
+        self, bucket: str, prefix: str, *, token: str | None = None, max_keys: int = MAX_KEYS
+    ) -> ListPage:
+        """See `ObjectStore`."""
+        asked = Asked(self.endpoint, bucket)
+        more = {} if token is None else {"ContinuationToken": token}
+        # botocore adds encoding-type=url by itself and decodes: keys may hold any character.
+        answer = await self._ask(
+            asked,
+            lambda client: client.list_objects_v2(
+                Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=max_keys, **more
+            ),
+        )
+        if "IsTruncated" not in answer:  # another XML, or HTML: never an empty listing
+            raise BadResponse(f"{asked.name}: this is no listing of an S3 store")
+        next_token = answer.get("NextContinuationToken") if answer["IsTruncated"] else None
+        if answer["IsTruncated"] and not next_token:
+            raise BadResponse(f"{asked.name}: a listing that goes on, without saying where")
+        objects = [self._info(bucket, o["Key"], o) for o in answer.get("Contents", ())]
+        prefixes = [p["Prefix"] for p in answer.get("CommonPrefixes", ())]
+        return ListPage(
+            # str order is UTF-8 order; this costs nothing where the store keeps to it
+            tuple(sorted(objects, key=lambda info: info.id.key)),
+            tuple(sorted(prefixes)),
+            next_token,
+        )
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        """See `ObjectStore`."""
+        asked = Asked(self.endpoint, bucket, key)
+        answer = await self._ask(asked, lambda client: client.head_object(Bucket=bucket, Key=key))
+        return self._info(bucket, key, answer)
+
+    async def get_range(self, oid: ObjectId, start: int, end: int) -> memoryview:
+        """See `ObjectStore`; without a copy, over obstore's buffer.
+
+        An empty range is no request. A range that the object does not have is `ObjectChanged`:
+        whoever asks has the size of another version.
+        """
+        if not 0 <= start <= end:
+            raise ValueError(f"no such range: [{start}, {end})")
+        if start == end:
+            return memoryview(b"")
+        asked = Asked(self.endpoint, oid.bucket, oid.key, oid)
+        async with self._slots:
+            if self._by_client_only or not _obstore_can_hold(oid.key):
+                return await self._get_by_client(asked, oid, start, end)
+            return await self._signed(lambda: self._get_by_obstore(asked, oid, start, end))
+
+    async def reload_credentials(self) -> bool:
+        """Read environment and files again; whether they now give other credentials.
+
+        What is under way goes on with the old ones. The store does this by itself, at most every
+        10 s, when its credentials are refused.
+        """
+        try:
+            if not await self._connection.reload():
+                return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, only our errors come out
+            raise by_botocore(Asked(self.endpoint), error) from None
+        if self._client is not None:
+            self._retired.append(self._client)
+        self._client = None
+        self._buckets.clear()
+        self._credentials += 1
+        _log.info("%s: using new credentials", self.endpoint)
+        return True
+
+    async def close(self) -> None:
+        """See `ObjectStore`."""
+        clients, self._client, self._retired = [*self._retired, self._client], None, []
+        self._buckets.clear()
+        for client in clients:
+            if client is None:
+                continue
+            try:
+                await (await client).close()
+            except (S3ZipError, BotoCoreError):
+                _log.debug("a client of %s was never open", self.endpoint)
+
+    async def _signed(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        # Static files are read once by botocore: a rotation shows as a refusal.
+        used = self._credentials
+        try:
+            return await attempt()
+        except CredentialsRefused as refused:
+            if used == self._credentials and not await self._reload_after_refusal():
+                raise AccessDenied(str(refused)) from None
+        try:
+            return await attempt()
+        except CredentialsRefused as refused:
+            raise AccessDenied(str(refused)) from None
+
+    async def _reload_after_refusal(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._reload is None or (self._reload.done() and now >= self._next_reload):
+            self._next_reload = now + RELOAD_SECONDS
+            self._reload = asyncio.ensure_future(self.reload_credentials())
+        elif self._reload.done():
+            return False
+        try:
+            return await asyncio.shield(self._reload)
+        except S3ZipError as error:
+            _log.warning("%s: credentials could not be read again: %s", self.endpoint, error)
+            return False
+
+    # --- the client, by s3fs ------------------------------------------------------------------
+
+    async def _ask(self, asked: Asked, question: Callable[[Any], Awaitable[T]]) -> T:
+        return await self._signed(lambda: self._ask_once(asked, question))
+
+    async def _ask_once(self, asked: Asked, question: Callable[[Any], Awaitable[T]]) -> T:
+        try:
+            return await question(await self._open_client())
+        except Exception as error:  # noqa: BLE001 - whatever it is, only our errors come out
+            raise by_botocore(asked, error) from None
+
+    async def _open_client(self) -> Any:
+        # One task, so that the first caller's cancellation is not the others'.
+        client = self._client
+        if client is None or (client.done() and (client.cancelled() or client.exception())):
+            self._client = asyncio.ensure_future(self._connection.open_client())
+            client = self._client
+        return await asyncio.shield(client)
+
+    async def _get_by_client(self, asked: Asked, oid: ObjectId, start: int, end: int) -> memoryview:
+        version = {} if oid.version_id is None else {"VersionId": oid.version_id}
+        answer, data = await self._ask(
+            asked,
+            lambda client: _get_and_read(
+                client,
+                Bucket=oid.bucket,
+                Key=oid.key,
+                Range=_http_range(start, end),
+                IfMatch=oid.etag,
+                **version,
+            ),
+        )
+        told = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
+        if told is None:
+            raise BadResponse(f"{asked.name}: the answer does not say which bytes it holds")
+        first, last, size = (int(number) for number in told.groups())
+        _compare(asked, (start, end), _Told(answer.get("ETag"), size, (first, last + 1)))
+        return _exactly(asked, data, end - start)
+
+    # --- the bytes, by obstore ----------------------------------------------------------------
+
+    async def _get_by_obstore(
+        self, asked: Asked, oid: ObjectId, start: int, end: int
+    ) -> memoryview:
+        store = await self._open_bucket(asked)
+        options: GetOptions = {"range": (start, end), "if_match": oid.etag}
+        if oid.version_id is not None:
+            options["version"] = oid.version_id
+        try:
+            answer = await obstore.get_async(store, oid.key, options=options)
+            meta = answer.meta
+            _compare(asked, (start, end), _Told(meta["e_tag"], meta["size"], answer.range))
+            data = await answer.bytes_async()
+        except S3ZipError:
+            raise
+        except Exception as error:  # noqa: BLE001 - likewise
+            if is_own_authority(error):
+                return await self._get_without_obstore(asked, oid, start, end)
+            raise by_obstore(asked, error) from None
+        return _exactly(asked, memoryview(data), end - start)
+
+    async def _get_without_obstore(
+        self, asked: Asked, oid: ObjectId, start: int, end: int
+    ) -> memoryview:
+        data = await self._get_by_client(asked, oid, start, end)
+        if not self._by_client_only:
+            self._by_client_only = True
+            _log.warning(
+                "%s: its certificate is also its own authority: reading by the slower client",
+                self.endpoint,
+            )
+        return data
+
+    async def _open_bucket(self, asked: Asked) -> obstore.store.S3Store:
+        found = self._buckets.get(asked.bucket)
+        if found is not None:
+            return found
+        # obstore reports a failing provider by a text only: ask once where it can be told apart.
+        await self._ask(asked, _nothing)
+        region = await self._region(asked) if self._connection.custom_endpoint is None else None
+        try:
+            store = self._connection.open_bucket(asked.bucket, region)
+        except (obstore.exceptions.BaseError, ValueError, OSError) as error:
+            reason = str(error).split("\n", maxsplit=1)[0]
+            raise SettingsError(f"{asked.name}: {reason}") from None
+        return self._buckets.setdefault(asked.bucket, store)
+
+    async def _region(self, asked: Asked) -> str | None:
+        # AWS redirects to a bucket's region; botocore follows, obstore does not.
+        answer = await self._ask(asked, lambda client: client.head_bucket(Bucket=asked.bucket))
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        region: str | None = headers.get("x-amz-bucket-region")
+        return region
+
+    def _info(self, bucket: str, key: str, told: dict[str, Any]) -> ObjectInfo:
+        etag = normal_etag(told.get("ETag"))
+        size = told.get("Size", told.get("ContentLength"))
+        if etag is None or size is None:
+            asked = Asked(self.endpoint, bucket, key)
+            raise BadResponse(f"{asked.name}: the store gives no {'size' if etag else 'ETag'}")
+        # Whole seconds, as HEAD has them: the same object has one time, however it was met.
+        modified = float(int(told["LastModified"].timestamp())) if "LastModified" in told else 0.0
+        return ObjectInfo(ObjectId(self.endpoint, bucket, key, etag), size, modified)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the headers of a GET's answer say of its body."""
+
+    etag: str | None
+    size: int  # of the whole object, bytes
+    range: tuple[int, int]  # half-open
+
+
+def normal_etag(etag: str | None) -> str | None:
+    """An ETag as HTTP's strong form, in quotes; None where there is none.
+
+    Proxies that compress weaken it (`W/"…"`), some stores leave out the quotes in LIST; a weak
+    one in If-Match matches nothing (RFC 9110, 13.1.1). What the weakening would hide, another
+    length or range, is compared by itself.
+    """
+    bare = (etag or "").strip().removeprefix("W/").strip('"')
+    return f'"{bare}"' if bare else None
+
+
+async def _nothing(_client: Any) -> None:
+    """Ask nothing; the client is open then, so there are credentials."""
+
+
+async def _get_and_read(client: Any, **question: str) -> tuple[dict[str, Any], memoryview]:
+    answer = await client.get_object(**question)
+    async with answer["Body"] as body:
+        return answer, memoryview(await body.read())
+
+
+def _http_range(start: int, end: int) -> str:
+    """HTTP's inclusive form of `[start, end)`."""
+    return f"bytes={start}-{end - 1}"
+
+
+def _obstore_can_hold(key: str) -> bool:
+    """Whether obstore asks for exactly this key (tried on 0.12.1 against MinIO).
+
+    It drops a leading or trailing "/" silently and refuses `//`, `.`, `..` and control characters.
+    """
+    if _CONTROL_CHARACTER.search(key):
+        return False
+    return not any(segment in {"", ".", ".."} for segment in key.split("/"))
+
+
+def _compare(asked: Asked, wanted: tuple[int, int], told: _Told) -> None:
+    found = normal_etag(told.etag)
+    if asked.oid is None or found != normal_etag(asked.oid.etag):
+        raise BadResponse(f"{asked.name}: the answer's ETag is {found}, of another version")
+    if told.size < wanted[1]:
+        raise ObjectChanged(f"{asked.name}: asked up to {wanted[1]}, has {told.size} bytes")
+    if told.range != wanted:
+        raise BadResponse(f"{asked.name}: asked for bytes {wanted}, the answer holds {told.range}")
+
+
+def _exactly(asked: Asked, data: memoryview, length: int) -> memoryview:
+    if len(data) != length:
+        raise BadResponse(f"{asked.name}: {len(data)} bytes came, {length} were announced")
+    return data

@@ -1,0 +1,1 @@
+"""The namespace: buckets, prefixes, archives and members, as one read-only tree."""

@@ -1,0 +1,331 @@
+"""Directories of the store: buckets and prefixes, listed and looked up with few requests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+from s3zipfs.budget import MemoryBudget
+from s3zipfs.errors import NotFound
+from s3zipfs.stores.base import BucketInfo, ListPage, ObjectInfo, ObjectStore
+from s3zipfs.stores.network import Network
+from s3zipfs.tree.listing import Listing, Row, Shadowed
+from s3zipfs.tree.names import decode_component, encode_component
+from s3zipfs.tree.nodes import DirEntry, Folder, Found, Member, Node, ObjectFile
+from s3zipfs.tree.patterns import ALIAS_SUFFIX, ArchivePatterns
+from s3zipfs.waiting import Wait
+
+MAX_NAMES = 100_000  # single look-ups remembered
+NARROW_KEYS = 100  # a single look-up asks for what begins with the name: rarely more than that
+
+
+class Folders:
+    """What stands below buckets and prefixes.
+
+    A name in a directory that was not listed is looked up alone: one LIST of what begins with it
+    answers whether there is an object, a prefix, or an archive that it abbreviates. The second
+    such look-up fetches the first page of the directory instead; where that page is all, no
+    further request is needed until the TTL is over.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        network: Network,
+        budget: MemoryBudget,
+        patterns: ArchivePatterns,
+        *,
+        ttl: float,
+        strip_suffix: bool,
+    ) -> None:
+        self._store = store
+        self._network = network
+        self._budget = budget
+        self._patterns = patterns
+        self.ttl = ttl  # seconds
+        self._strip_suffix = strip_suffix
+        self._lock = threading.Lock()  # guards all below
+        self._listings: OrderedDict[Folder, Listing] = OrderedDict()
+        self._names: OrderedDict[tuple[Folder, bytes], tuple[Node | None, float]] = OrderedDict()
+        self._asked: OrderedDict[Folder, float] = OrderedDict()  # looked into lately, not listed
+        self._buckets: tuple[tuple[BucketInfo, ...], float] = ((), 0.0)
+        budget.add_reclaimer(self._reclaim)
+
+    # Buckets
+
+    def buckets(self, wait: Wait) -> tuple[BucketInfo, ...]:
+        """All buckets, remembered for the TTL."""
+        with self._lock:
+            known, until = self._buckets
+        if time.monotonic() < until:
+            return known
+        known = wait.result(self._network.submit(self._store.list_buckets()))
+        with self._lock:
+            self._buckets = known, time.monotonic() + self.ttl
+        return known
+
+    # Listings
+
+    def entries(
+        self, folder: Folder, listing: Listing, offset: int, wait: Wait
+    ) -> Iterator[DirEntry]:
+        """The names in a listing from `offset` on; fetches pages as they are reached."""
+        for following, row in listing.rows(offset, wait):
+            name, node = self._entry(folder, row, listing)
+            valid_for = max(0.0, listing.valid_until - time.monotonic())
+            yield DirEntry(name, node, following, valid_for)
+
+    def listing(self, folder: Folder) -> Listing:
+        """The listing in force, or a new one that has fetched nothing yet."""
+        now = time.monotonic()
+        stale = None
+        with self._lock:
+            listing = self._listings.get(folder)
+            if listing is None or now >= listing.valid_until:
+                stale = listing
+
+                def fetch(token: str | None) -> Future[ListPage]:
+                    page = self._store.list_page(folder.bucket, folder.prefix, token=token)
+                    return self._network.submit(page)
+
+                listing = Listing(
+                    fetch, self._budget, prefix=folder.prefix, valid_until=now + self.ttl
+                )
+                self._listings[folder] = listing
+            self._listings.move_to_end(folder)
+        if stale is not None:
+            stale.close()
+        return listing
+
+    def _entry(self, folder: Folder, row: Row, listing: Listing) -> tuple[bytes, Node]:
+        if isinstance(row, str):
+            component = row[len(folder.prefix) : -1]
+            return encode_component(component), Folder(folder.bucket, row)
+        shadowed = isinstance(row, Shadowed)
+        info = row.info if isinstance(row, Shadowed) else row
+        component = info.id.key[len(folder.prefix) :]
+        node = self._node(info)
+        if self._strip_suffix and not shadowed and self._abbreviated(info, node, listing):
+            component = component.removesuffix(ALIAS_SUFFIX)
+        return encode_component(component, shadowed=shadowed), node
+
+    def _abbreviated(self, info: ObjectInfo, node: Node, listing: Listing) -> bool:
+        key = info.id.key
+        short = key.removesuffix(ALIAS_SUFFIX)
+        if not isinstance(node, Member) or short == key or short.endswith("/"):
+            return False
+        return listing.find_object(short) is None and not listing.has_prefix(short + "/")
+
+    def _node(self, info: ObjectInfo) -> Node:
+        return Member(info, 0) if self._patterns.is_archive(info.id.key) else ObjectFile(info)
+
+    # Look-up
+
+    def lookup(self, folder: Folder, name: bytes, wait: Wait) -> Found:
+        """The node of that name.
+
+        Raises:
+            NotFound: neither a key, nor a prefix, nor an archive less its `.zip`; remembered
+                for the TTL.
+        """
+        now = time.monotonic()
+        with self._lock:
+            node, until = self._names.get((folder, name), (None, 0.0))
+            listing = self._listings.get(folder)
+        if listing is None or now >= listing.valid_until:
+            listing = self._first_page(folder, wait) if now >= until else None
+        if listing is not None and listing.complete:
+            node, until = self._find(folder, name, _Listed(listing)), listing.valid_until
+        elif now >= until:
+            node, until = self._lookup_alone(folder, name, wait)
+        valid_for = max(0.0, until - time.monotonic())
+        if node is None:
+            raise NotFound(
+                f"s3://{folder.bucket}/{folder.prefix}: no {name!r}", valid_for=valid_for
+            )
+        return Found(node, valid_for)
+
+    def _first_page(self, folder: Folder, wait: Wait) -> Listing | None:
+        """The listing with its first page, where this is not the first name asked for."""
+        now = time.monotonic()
+        with self._lock:
+            asked = self._asked.get(folder, 0.0) > now
+            self._asked[folder] = now + self.ttl
+            self._asked.move_to_end(folder)
+            while len(self._asked) > MAX_NAMES:
+                self._asked.popitem(last=False)
+        if not asked:
+            return None
+        listing = self.listing(folder)
+        listing.load_next(0, wait)
+        return listing
+
+    def _lookup_alone(self, folder: Folder, name: bytes, wait: Wait) -> tuple[Node | None, float]:
+        until = time.monotonic() + self.ttl
+        known = _Asked(self._store, self._network, folder, wait)
+        node = self._find(folder, name, known)
+        with self._lock:
+            self._names[folder, name] = node, until
+            self._names.move_to_end((folder, name))
+            while len(self._names) > MAX_NAMES:
+                self._names.popitem(last=False)
+        return node, until
+
+    def _find(self, folder: Folder, name: bytes, known: _Listed | _Asked) -> Node | None:
+        decoded = decode_component(name)
+        if decoded is None:
+            return None
+        component, shadowed, partial = decoded
+        key = folder.prefix + component
+        if partial:
+            return self._find_long(folder, name, key, known)
+        info, is_prefix = known.object(key), known.has_prefix(key + "/")
+        if shadowed:
+            return self._node(info) if info is not None and is_prefix else None
+        if is_prefix:
+            return Folder(folder.bucket, key + "/")
+        if info is not None and not (component == "" and info.size == 0):
+            return self._node(info)
+        if component and self._patterns.is_archive(key + ALIAS_SUFFIX):
+            info = known.object(key + ALIAS_SUFFIX)
+            return self._node(info) if info is not None else None
+        return None
+
+    def _find_long(
+        self, folder: Folder, name: bytes, key: str, known: _Listed | _Asked
+    ) -> Node | None:
+        for row in known.beginning_with(key):
+            key = row if isinstance(row, str) else row.id.key
+            component = key[len(folder.prefix) :].removesuffix("/")
+            if isinstance(row, str):
+                if encode_component(component) == name:
+                    return Folder(folder.bucket, row)
+                continue
+            shadowed = known.has_prefix(row.id.key + "/")
+            if encode_component(component, shadowed=shadowed) == name:
+                return self._node(row)
+        return None
+
+    # Forgetting
+
+    def place(self, info: ObjectInfo) -> tuple[Folder, bytes]:
+        """The directory that an object stands in, and its name there."""
+        folder, component = _place(info)
+        return folder, encode_component(component)
+
+    def expire(self, info: ObjectInfo) -> None:
+        """A version turned out to be gone: believe nothing that still names it.
+
+        What was learned since is kept, so that an old reader costs new ones no request.
+        """
+        folder, component = _place(info)
+        short = component.removesuffix(ALIAS_SUFFIX)
+        names = {encode_component(component), encode_component(short)}
+        names.add(encode_component(component, shadowed=True))
+        stale = None
+        with self._lock:
+            listing = self._listings.get(folder)
+            if listing is not None and _names_version(listing.find_object(info.id.key), info):
+                stale = self._listings.pop(folder)
+            for name in names:
+                node, _ = self._names.get((folder, name), (None, 0.0))
+                if isinstance(node, ObjectFile | Member) and _names_version(node.info, info):
+                    del self._names[folder, name]
+        if stale is not None:
+            stale.close()
+
+    def is_superseded(self, info: ObjectInfo) -> bool:
+        """Whether what is known now, without a request, names another version of that key."""
+        folder, component = _place(info)
+        now = time.monotonic()
+        with self._lock:
+            listing = self._listings.get(folder)
+            node, until = self._names.get((folder, encode_component(component)), (None, 0.0))
+        if now < until:
+            return not isinstance(node, ObjectFile | Member) or node.info.id != info.id
+        if listing is None or now >= listing.valid_until:
+            return False
+        complete = listing.complete  # before the look: a page may be added in between
+        current = listing.find_object(info.id.key)
+        return complete if current is None else current.id != info.id
+
+    def _reclaim(self, size: int) -> int:
+        freed = 0
+        while freed < size:
+            with self._lock:
+                if not self._listings:
+                    break
+                listing = self._listings.popitem(last=False)[1]
+            freed += listing.close()
+        return freed
+
+
+def _place(info: ObjectInfo) -> tuple[Folder, str]:
+    """The directory that an object stands in, and the last component of its key."""
+    prefix, slash, component = info.id.key.rpartition("/")
+    return Folder(info.id.bucket, prefix + slash), component
+
+
+def _names_version(known: ObjectInfo | None, gone: ObjectInfo) -> bool:
+    return known is not None and known.id == gone.id
+
+
+class _Listed:
+    """What a complete listing knows."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self.object = listing.find_object
+        self.has_prefix = listing.has_prefix
+
+    def beginning_with(self, key: str) -> Iterator[ObjectInfo | str]:
+        return self._listing.beginning_with(key)
+
+
+class _Asked:
+    """What single LIST requests tell; each is made when a question needs it, and only once."""
+
+    def __init__(self, store: ObjectStore, network: Network, folder: Folder, wait: Wait) -> None:
+        self._store = store
+        self._network = network
+        self._folder = folder
+        self._wait = wait
+        self._pages: dict[str, ListPage] = {}
+
+    def _page(self, beginning: str) -> ListPage:
+        page = self._pages.get(beginning)
+        if page is None:
+            request = self._store.list_page(self._folder.bucket, beginning, max_keys=NARROW_KEYS)
+            page = self._pages[beginning] = self._wait.result(self._network.submit(request))
+        return page
+
+    def _page_reaching(self, key: str) -> ListPage:
+        """A page whose answer on `key` is certain: one that was fetched, or one for it alone."""
+        for beginning, page in self._pages.items():
+            last = max((o.id.key for o in page.objects[-1:]), default="")
+            last = max((last, *page.prefixes[-1:]))
+            if key.startswith(beginning) and (page.next_token is None or key <= last):
+                return page
+        return self._page(key)
+
+    def object(self, key: str) -> ObjectInfo | None:
+        page = self._page_reaching(key)
+        return next((info for info in page.objects if info.id.key == key), None)
+
+    def has_prefix(self, prefix: str) -> bool:
+        page = self._page_reaching(prefix)
+        keys = (*page.prefixes, *(info.id.key for info in page.objects))
+        return any(key.startswith(prefix) for key in keys)
+
+    def beginning_with(self, key: str) -> Iterator[ObjectInfo | str]:
+        page = self._page(key)
+        while True:
+            yield from page.objects
+            yield from page.prefixes
+            if page.next_token is None:
+                return
+            request = self._store.list_page(self._folder.bucket, key, token=page.next_token)
+            page = self._wait.result(self._network.submit(request))

@@ -1,0 +1,290 @@
+"""The tree: what the file system looks like is defined here and only here."""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+
+from s3zipfs.archive.archive import Archive
+from s3zipfs.archive.registry import Archives
+from s3zipfs.cache.reader import Fetcher, ObjectReader
+from s3zipfs.errors import (
+    ForbiddenLink,
+    IsADirectory,
+    NotADirectory,
+    NotASymlink,
+    NotFound,
+    ObjectChanged,
+)
+from s3zipfs.stores.base import ObjectId, ObjectInfo
+from s3zipfs.tree.folders import Folders
+from s3zipfs.tree.listing import Listing
+from s3zipfs.tree.nodes import (
+    Attributes,
+    Buckets,
+    DirEntry,
+    Folder,
+    Found,
+    Kind,
+    Member,
+    Node,
+    ObjectFile,
+    Sources,
+)
+from s3zipfs.waiting import Wait
+from s3zipfs.zipformat.index import MemberIndex
+
+FOREVER = 86_400.0 * 365  # seconds: names inside one version never change
+MAX_LINK = 4096  # PATH_MAX
+READERS = 1024  # plain objects whose streams are remembered
+
+
+class Tree:
+    """One read-only namespace over one endpoint; safe for any number of threads.
+
+    Names are bytes, valid as path components. Every method that may need the network takes a
+    `Wait`, and raises the errors of `s3zipfs.errors` only.
+    """
+
+    def __init__(
+        self, folders: Folders, archives: Archives, fetcher: Fetcher, sources: Mapping[str, Folder]
+    ) -> None:
+        self._folders = folders
+        self._archives = archives
+        self._fetcher = fetcher
+        self._sources = {name.encode(): folder for name, folder in sources.items()}
+        self._made = time.time()
+        self._lock = threading.Lock()  # guards _readers
+        self._readers: OrderedDict[ObjectId, ObjectReader] = OrderedDict()
+
+    @property
+    def root(self) -> Node:
+        """All buckets, the one source, or a directory with one name for each source."""
+        if not self._sources:
+            return Buckets()
+        if len(self._sources) == 1:
+            return next(iter(self._sources.values()))
+        return Sources()
+
+    def check(self, wait: Wait) -> None:
+        """One cheap request for each source, so that a mount fails before it says it is ready."""
+        if not self._sources:
+            self._folders.buckets(wait)
+        for folder in self._sources.values():
+            listing = self._folders.listing(folder)
+            listing.load_next(0, wait)
+            if folder.prefix and listing.complete and listing.empty:
+                raise NotFound(f"s3://{folder.bucket}/{folder.prefix}: nothing begins with it")
+
+    # Names
+
+    def lookup(self, parent: Node, name: bytes, wait: Wait) -> Found:
+        """The node that a directory has under that name.
+
+        Raises:
+            NotFound: there is none; a definite answer.
+            NotADirectory: `parent` is a file.
+        """
+        match parent:
+            case Folder():
+                return self._folders.lookup(parent, name, wait)
+            case Member(info, number):
+                archive = self._archives.get(info, wait)
+                if not archive.index.is_directory(number):
+                    raise NotADirectory(f"{info.id}: {_member(archive, number)}: not a directory")
+                found = archive.index.lookup(number, name)
+                if found is None:
+                    # Short: programs that probe for names meet this thousands of times a second.
+                    raise NotFound(f"{info.id}: no {name!r}", valid_for=FOREVER)
+                return Found(Member(info, found), FOREVER)
+            case Sources():
+                if name in self._sources:
+                    return Found(self._sources[name], FOREVER)
+                raise NotFound(f"no source {name!r}", valid_for=FOREVER)
+            case Buckets():
+                return self._lookup_bucket(name, wait)
+            case ObjectFile(info):
+                raise NotADirectory(f"{info.id}: not a directory")
+
+    def _lookup_bucket(self, name: bytes, wait: Wait) -> Found:
+        buckets = self._folders.buckets(wait)
+        for bucket in buckets:
+            if bucket.name.encode() == name:
+                return Found(Folder(bucket.name, ""), self._folders.ttl)
+        raise NotFound(f"no bucket {name!r}", valid_for=self._folders.ttl)
+
+    def resolve(self, path: bytes, wait: Wait) -> Node:
+        """The node at a path below the root; empty components are passed over."""
+        node = self.root
+        for name in path.split(b"/"):
+            if name:
+                node = self.lookup(node, name, wait).node
+        return node
+
+    def open_directory(self, node: Node) -> Directory:
+        """A directory to read names from. No request is made yet."""
+        return Directory(self, node)
+
+    def entries(self, node: Node, wait: Wait) -> Iterator[DirEntry]:
+        """All names of a directory, lazily."""
+        return self.open_directory(node).entries(0, wait)
+
+    def index(self, info: ObjectInfo, wait: Wait) -> MemberIndex:
+        """All that the central directory of an archive tells.
+
+        Raises:
+            BadArchive: it is not a zip that can be trusted.
+        """
+        return self._archives.get(info, wait).index
+
+    def children(self, node: Member, wait: Wait) -> tuple[MemberIndex, range]:
+        """The index of an archive, and the numbers of what one of its directories holds.
+
+        Raises:
+            NotADirectory: the member is a file.
+        """
+        index = self.index(node.info, wait)
+        if not index.is_directory(node.number):
+            raise NotADirectory(f"{node.info.id}: not a directory")
+        return index, index.children(node.number)
+
+    def _numbered(self, node: Node, offset: int, wait: Wait) -> Iterator[DirEntry]:
+        match node:
+            case Member(info):
+                index, children = self.children(node, wait)
+                for following, child in enumerate(children[offset:], offset + 1):
+                    yield DirEntry(index.name(child), Member(info, child), following, FOREVER)
+            case Sources():
+                sources = list(self._sources.items())[offset:]
+                for following, (name, folder) in enumerate(sources, offset + 1):
+                    yield DirEntry(name, folder, following, FOREVER)
+            case Buckets():
+                buckets = self._folders.buckets(wait)[offset:]
+                for following, bucket in enumerate(buckets, offset + 1):
+                    folder = Folder(bucket.name, "")
+                    yield DirEntry(bucket.name.encode(), folder, following, self._folders.ttl)
+            case ObjectFile(info):
+                raise NotADirectory(f"{info.id}: not a directory")
+
+    # Attributes
+
+    def getattr(self, node: Node, wait: Wait) -> Attributes:
+        """What `stat` tells. Needs the network only for a member whose index was given up."""
+        match node:
+            case ObjectFile(info):
+                return Attributes(Kind.FILE, info.size, 0o444, info.modified)
+            case Member(info, 0):
+                return Attributes(Kind.DIRECTORY, 0, 0o555, info.modified)
+            case Member(info, number):
+                index = self._archives.get(info, wait).index
+                mode = index.mode(number)
+                kind = Kind(stat.S_IFMT(mode))
+                size = 0 if kind is Kind.DIRECTORY else index.size(number)
+                # Permission bits are of the machine that zipped: only "a program" is kept.
+                permissions = 0o555 if mode & 0o111 else 0o444
+                return Attributes(kind, size, permissions, index.modified(number))
+            case _:
+                return Attributes(Kind.DIRECTORY, 0, 0o555, self._made)
+
+    def readlink(self, node: Node, wait: Wait) -> bytes:
+        """The target of a symlink in an archive.
+
+        Raises:
+            ForbiddenLink: the target is absolute or leaves the archive.
+        """
+        if not isinstance(node, Member) or self.getattr(node, wait).kind is not Kind.SYMLINK:
+            raise NotASymlink("not a symbolic link")
+        archive = self._archives.get(node.info, wait)
+        target = b"".join(archive.read(node.number, 0, MAX_LINK, wait))
+        path = archive.index.path(node.number)
+        reached = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+        if not target or target.startswith(b"/") or reached.split(b"/")[0] == b"..":
+            raise ForbiddenLink(
+                f"{node.info.id}: {_member(archive, node.number)}: link to {target!r}"
+            )
+        return target
+
+    # Bytes
+
+    def check_open(self, node: Node, wait: Wait) -> None:
+        """Whether a file may be opened now.
+
+        Raises:
+            ObjectChanged: another version of it is known by now.
+            IsADirectory, UnsupportedMember, BadMember: there is nothing to read.
+        """
+        match node:
+            case ObjectFile(info):
+                pass
+            case Member(info, number):
+                self._archives.get(info, wait).check_readable(number)
+            case _:
+                raise IsADirectory("is a directory")
+        if self._folders.is_superseded(info):
+            raise ObjectChanged(f"{info.id}: replaced by another version")
+
+    def read(self, node: Node, start: int, end: int, wait: Wait) -> list[memoryview]:
+        """The bytes `[start, end)` of a file, cut at its end.
+
+        Raises:
+            ObjectChanged: the version that the node names is gone; its name is believed no more.
+        """
+        try:
+            match node:
+                case ObjectFile(info):
+                    return self._reader(info).read(start, min(end, info.size), wait)
+                case Member(info, number):
+                    return self._archives.get(info, wait).read(number, start, end, wait)
+                case _:
+                    raise IsADirectory("is a directory")
+        except ObjectChanged:
+            self._folders.expire(info)
+            raise
+
+    def _reader(self, info: ObjectInfo) -> ObjectReader:
+        with self._lock:
+            reader = self._readers.get(info.id)
+            if reader is None:
+                reader = self._readers[info.id] = ObjectReader(info, self._fetcher)
+                while len(self._readers) > READERS:
+                    self._readers.popitem(last=False)
+            self._readers.move_to_end(info.id)
+            return reader
+
+    def place(self, info: ObjectInfo) -> tuple[Folder, bytes]:
+        """The directory that an object stands in, and its name there."""
+        return self._folders.place(info)
+
+    def close(self) -> None:
+        """Close the connections and stop the network thread; nothing works afterwards."""
+        self._fetcher.close()
+
+
+class Directory:
+    """An open directory. What is read from one offset to the next is of one listing."""
+
+    def __init__(self, tree: Tree, node: Node) -> None:
+        self.node = node
+        self._tree = tree
+        self._listing: Listing | None = None
+
+    def entries(self, offset: int, wait: Wait) -> Iterator[DirEntry]:
+        """The names from `offset` (0, or one that an entry gave) on, lazily; 0 looks anew.
+
+        Raises:
+            NotADirectory: it is a file.
+        """
+        if not isinstance(self.node, Folder):
+            return self._tree._numbered(self.node, offset, wait)  # noqa: SLF001 - one class in two
+        folders = self._tree._folders  # noqa: SLF001
+        if offset == 0 or self._listing is None:
+            self._listing = folders.listing(self.node)
+        return folders.entries(self.node, self._listing, offset, wait)
+
+
+def _member(archive: Archive, number: int) -> str:
+    return archive.index.path(number).decode("utf-8", "backslashreplace") or "/"

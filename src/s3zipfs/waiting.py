@@ -1,0 +1,72 @@
+"""The one way in which a thread waits: for a future, up to a deadline, until interrupted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from threading import Semaphore
+from typing import TypeVar
+
+from s3zipfs.errors import DeadlineExceeded, Interrupted, TooManyWaiting
+
+T = TypeVar("T")
+
+# A reader under SIGKILL is freed only by our answer, so the question is asked often
+# (measured: gone in 0.1 s).
+POLL_SECONDS = 0.1
+
+
+def never_interrupted() -> bool:
+    """For waits that nobody can interrupt (fsspec, command line)."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long one operation may wait, and how it learns that nobody wants the answer any more.
+
+    `timeout` (seconds) counts from the start of each wait, so that an operation which
+    keeps receiving blocks keeps going: the deadline is one of progress.
+    """
+
+    timeout: float
+    interrupted: Callable[[], bool] = never_interrupted
+    places: Semaphore | None = None  # how many may wait at once; None: any number
+
+    def result(self, future: Future[T]) -> T:
+        """The future's result.
+
+        Raises:
+            DeadlineExceeded, Interrupted, TooManyWaiting: or the future's own exception.
+        """
+        if future.done():
+            return future.result()
+        if self.places is None:
+            return self._wait(future)
+        if not self.places.acquire(blocking=False):
+            raise TooManyWaiting("too many operations wait for the store already")
+        try:
+            return self._wait(future)
+        finally:
+            self.places.release()
+
+    def _wait(self, future: Future[T]) -> T:
+        give_up = time.monotonic() + self.timeout
+        while True:
+            remaining = give_up - time.monotonic()
+            try:
+                return future.result(timeout=max(0.0, min(POLL_SECONDS, remaining)))
+            except FutureTimeout:
+                if future.done():  # the operation itself ended in a TimeoutError, or just now
+                    return future.result()
+            self.check()
+            if remaining <= 0:
+                raise DeadlineExceeded(f"no progress within {self.timeout:g} s")
+
+    def check(self) -> None:
+        """Raise `Interrupted` where the waiter is gone."""
+        if self.interrupted():
+            raise Interrupted("interrupted while waiting")

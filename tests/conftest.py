@@ -1,0 +1,107 @@
+"""Fixtures for all tests: one S3 server per session, a fresh bucket per test, a clean environment.
+
+No test sees the developer's own `AWS_…`, `STORAGE_…` or `S3ZIPFS_…` variables or AWS files, or
+writes to their cache.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from s3clients import make_s3client
+from s3server import S3Server
+
+from s3zipfs.settings import Settings, load_settings
+from s3zipfs.stores.network import Network
+
+KEPT = {"S3ZIPFS_TEST_ENDPOINT", "S3ZIPFS_REQUIRE_MINIO"}
+FOREIGN = ("AWS_", "STORAGE_", "S3ZIPFS_", "ENDPOINT_FULL")
+PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}  # all traffic stays on loopback
+
+_server_keys: dict[str, str] = {}  # of a server given by S3ZIPFS_TEST_ENDPOINT
+
+
+def pytest_configure() -> None:
+    for name in list(os.environ):
+        if name in KEPT or not (name.startswith(FOREIGN) or name.upper() in PROXIES):
+            continue
+        value = os.environ.pop(name)
+        if name in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
+            _server_keys[name] = value
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="s3zipfs-tests-")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3server() -> Iterator[S3Server]:
+    """The session's S3 server. Tests that pause or break one start their own."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in _server_keys.items():
+            environment.setenv(name, value)
+        server = S3Server.start()
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3client(s3server: S3Server) -> Any:
+    """A boto3 client of the session's server, to play the other users of the store."""
+    return make_s3client(s3server)
+
+
+@pytest.fixture
+def bucket(s3client: Any) -> Iterator[str]:
+    """A new bucket, removed afterwards with all in it."""
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    s3client.create_bucket(Bucket=name)
+    yield name
+    for page in s3client.get_paginator("list_objects_v2").paginate(Bucket=name):
+        keys = [found["Key"] for found in page.get("Contents", ())]
+        plain = [{"Key": key} for key in keys if key.isprintable()]
+        if plain:
+            s3client.delete_objects(Bucket=name, Delete={"Objects": plain, "Quiet": True})
+        for key in keys:
+            if not key.isprintable():  # XML 1.0 cannot hold it, a path can
+                s3client.delete_object(Bucket=name, Key=key)
+    s3client.delete_bucket(Bucket=name)
+
+
+@pytest.fixture(scope="session")
+def s3settings(s3server: S3Server) -> Settings:
+    """Settings for the session's server."""
+    return load_settings(
+        endpoint_url=s3server.endpoint,
+        access_key=s3server.access_key,
+        secret_key=s3server.secret_key,
+        timeout=20.0,
+    )
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A network loop of this test's own."""
+    running = Network()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def s3certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `ca.crt` and a server's `public.crt` and `private.key` for 127.0.0.1."""
+    from certificates import write_certificates
+
+    folder = tmp_path_factory.mktemp("certs")
+    write_certificates(folder)
+    return folder

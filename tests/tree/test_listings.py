@@ -1,0 +1,77 @@
+"""Listings under several readers and failing pages: never short, never an old error."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor as Threads
+
+import pytest
+from trees import WAIT, MakeTree, names, read, zipped
+
+from s3zipfs.budget import MemoryBudget
+from s3zipfs.errors import Interrupted, ObjectChanged, StoreUnavailable
+from s3zipfs.stores.base import ListPage
+from s3zipfs.stores.counting import CountingStore
+from s3zipfs.stores.memory import MemoryStore
+from s3zipfs.tree.listing import Listing
+from s3zipfs.waiting import Wait
+
+KEYS = 1500
+
+
+def listing_of(memory: MemoryStore) -> Listing:
+    def fetch(token: str | None) -> Future[ListPage]:
+        future: Future[ListPage] = Future()
+        page = asyncio.run(memory.list_page("lab", "", token=token, max_keys=100))
+        threading.Timer(0.0005, future.set_result, [page]).start()
+        return future
+
+    return Listing(fetch, MemoryBudget(1 << 30), prefix="", valid_until=time.monotonic() + 60)
+
+
+def test_readers_of_one_listing_each_see_all_of_it(memory: MemoryStore) -> None:
+    for number in range(KEYS):
+        memory.put("lab", f"{number:05}", b"")
+    with Threads(8) as threads:
+        for _ in range(10):
+            listing = listing_of(memory)
+            counts = threads.map(lambda _, of=listing: len(list(of.rows(0, WAIT))), range(8))
+            assert set(counts) == {KEYS}
+
+
+def test_a_page_that_failed_after_its_waiter_left_is_fetched_again() -> None:
+    futures: list[Future[ListPage]] = [Future(), Future()]
+    fetched = iter(futures)
+    listing = Listing(
+        lambda _: next(fetched), MemoryBudget(1 << 20), prefix="", valid_until=time.monotonic() + 60
+    )
+    with pytest.raises(Interrupted):
+        listing.load_next(0, Wait(5, lambda: True))
+    futures[0].set_exception(StoreUnavailable("an error of long ago"))
+    futures[1].set_result(ListPage((), (), None))
+    assert list(listing.rows(0, WAIT)) == []
+
+
+def test_an_old_reader_costs_the_new_ones_no_listing(
+    memory: MemoryStore, store: CountingStore, make_tree: MakeTree
+) -> None:
+    memory.put("lab", "x.zip", zipped({"a": bytes(4 << 20)}))
+    for number in range(2500):
+        memory.put("lab", f"y{number:04}", b"")
+    tree = make_tree("s3://lab", ttl=3600)
+    node = tree.resolve(b"x.zip/a", WAIT)
+    memory.put("lab", "x.zip", zipped({"a": b"new"}))
+    with pytest.raises(ObjectChanged):
+        tree.read(node, 0, 100, WAIT)
+    names(tree)
+    assert read(tree, b"x.zip/a") == b"new"
+    store.reset()
+    for _ in range(5):
+        with pytest.raises(ObjectChanged):
+            tree.read(node, 0, 100, WAIT)
+        names(tree)
+        assert read(tree, b"x.zip/a") == b"new"
+    assert store.counts["list"] == 0

@@ -1,0 +1,220 @@
+"""The signals and threads of a mount, without a kernel: the session is a stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3zipfs.errors import MountError
+from s3zipfs.fuse import mount, mountpoint
+from s3zipfs.fuse.mountpoint import MountEntry
+
+PATH = Path("/mnt/lab")
+OURS = MountEntry(PATH, "fuse.s3zipfs", "s3://lab", "0:99")
+
+
+class Session:
+    """libfuse, as far as `mount.serve` sees it. `run` goes on until it is unmounted."""
+
+    refusal = b""  # what libfuse prints, where it cannot mount
+    status: int | Exception = 0
+    latest: Session
+
+    def __init__(self, *_: Any) -> None:
+        self.ended = threading.Event()
+        Session.latest = self
+
+    def mount(self) -> None:
+        if self.refusal:
+            os.write(2, self.refusal)
+            raise MountError(f"{PATH}: could not be mounted")
+
+    def run(self) -> int:
+        if self.status == 0:
+            assert self.ended.wait(20)
+        if isinstance(self.status, Exception):
+            raise self.status
+        return self.status
+
+    def exit(self) -> None:
+        self.ended.set()
+
+    def unmount(self) -> None:
+        self.ended.set()
+
+
+class Operations:
+    """Always ready; `busy` operations never end."""
+
+    busy = False
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.initialised = threading.Event()
+        self.initialised.set()
+        self.stopped = False
+
+    def handlers(self) -> dict[str, Any]:
+        return {}
+
+    def serve_invalidations(self, _session: Session) -> None:
+        pass
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def drain(self, seconds: float) -> bool:
+        return not threading.Event().wait(seconds) and not self.busy
+
+
+class World:
+    """What became of the mount."""
+
+    def __init__(self) -> None:
+        self.ready = 0
+        self.unmounted: list[str | None] = []
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    made = World()
+    table = [OURS]
+
+    def unmount(_path: Path, *, device: str | None = None) -> None:
+        made.unmounted.append(device)
+        table.clear()
+
+    monkeypatch.setattr(mount, "Session", Session)
+    monkeypatch.setattr(mount, "Operations", Operations)
+    monkeypatch.setattr(mountpoint, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _: table[-1] if table else None)
+    monkeypatch.setattr(mountpoint, "unmount", unmount)
+    monkeypatch.setattr(mountpoint, "claimed", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(os, "statvfs", lambda _: None)
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
+    monkeypatch.setattr(mount, "LAST_RESORT_SECONDS", 1e6)
+    yield made
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def serve(
+    world: World, *signals: signal.Signals, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve; these signals come as soon as it is ready."""
+
+    def ready() -> None:
+        world.ready += 1
+        on_ready()
+        for number in signals:
+            os.kill(os.getpid(), number)
+
+    tree: Any = None
+    mount.serve(tree, PATH, source="s3://lab", timeout=1.0, allow_other=False, on_ready=ready)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_a_hangup_does_not(world: World, number: signal.Signals) -> None:
+    serve(world, signal.SIGHUP, signal.SIGHUP, number)
+    assert world.ready == 1
+    assert world.unmounted == [OURS.device]
+
+
+def test_a_second_signal_ends_the_patience_with_what_is_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Operations, "busy", True)
+    monkeypatch.setattr(mount, "DRAIN_SECONDS", 1e6)
+    serve(world, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM)
+    assert world.unmounted == [OURS.device]
+
+
+def test_what_is_under_way_is_waited_for_so_long_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Operations, "busy", True)
+    monkeypatch.setattr(mount, "DRAIN_SECONDS", 0.3)
+    serve(world, signal.SIGTERM)
+    assert world.unmounted == [OURS.device]
+
+
+def test_when_all_is_blocked_it_leaves_by_force(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def leave(status: int) -> None:
+        left.put(status)
+        os.kill(os.getpid(), signal.SIGTERM)  # so that this test ends
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(Operations, "busy", True)
+    monkeypatch.setattr(mount, "DRAIN_SECONDS", 1e6)
+    monkeypatch.setattr(mount, "LAST_RESORT_SECONDS", 0.1)
+    serve(world, signal.SIGTERM)
+    assert left.get(timeout=5) == 0
+    assert world.unmounted[0] == OURS.device
+
+
+def test_an_unmount_from_outside_ends_it(world: World) -> None:
+    def unmounted() -> None:
+        Session.latest.ended.set()
+
+    serve(world, on_ready=unmounted)
+    assert world.unmounted == []  # the place may have another mount by now
+
+
+@pytest.mark.parametrize("status", [-errno.EIO, RuntimeError("broken")])
+def test_a_loop_that_fails_is_an_error_and_leaves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: int | Exception
+) -> None:
+    monkeypatch.setattr(Session, "status", status)
+    with pytest.raises(MountError):
+        serve(world)
+    assert world.unmounted == [OURS.device]
+
+
+def test_a_command_that_is_gone_when_it_is_ready_leaves_nothing(world: World) -> None:
+    def gone() -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        serve(world, on_ready=gone)
+    assert world.unmounted == [OURS.device]
+
+
+def test_a_kernel_that_does_not_ask_is_an_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mount, "INIT_SECONDS", 0.2)
+    monkeypatch.setattr(os, "statvfs", lambda _: threading.Event().wait(1))
+    with pytest.raises(MountError, match="did not answer"):
+        serve(world)
+    assert world.unmounted == [OURS.device]
+    assert world.ready == 0
+
+
+def test_what_libfuse_prints_is_the_cause(
+    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Session, "refusal", b"fuse: mount failed: No space left on device\n")
+    with pytest.raises(MountError, match=r"could not be mounted \(fuse: mount failed: No space"):
+        serve(world)
+    assert world.unmounted == []
+    assert capfd.readouterr().err == ""
+
+
+def test_options_hold_a_source_with_commas() -> None:
+    options = mount._options("s3://a,b\\c", allow_other=True)
+    assert "fsname=s3://a\\,b\\\\c" in options
+    assert {"ro", "nosuid", "nodev", "default_permissions", "allow_other"} <= set(options)
+    assert "allow_other" not in mount._options("s3://a", allow_other=False)

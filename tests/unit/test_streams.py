@@ -1,0 +1,82 @@
+"""The plan of what to read ahead."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+from s3zipfs.cache.streams import FIRST_WINDOW, MAX_WINDOW, StreamTable
+
+SIZE = 1 << 30
+READ = 128 << 10
+
+
+def test_a_single_read_fetches_nothing_ahead() -> None:
+    assert StreamTable(SIZE).observe(5 << 20, (5 << 20) + READ) is None
+
+
+def test_reads_in_order_fetch_ahead_in_growing_windows_without_gaps() -> None:
+    streams = StreamTable(SIZE)
+    reached, windows = 0, []
+    for offset in range(0, 256 << 20, READ):
+        ahead = streams.observe(offset, offset + READ)
+        if ahead is not None:
+            assert ahead[0] == (reached or offset + READ)
+            reached = ahead[1]
+            windows.append(ahead[1] - offset - READ)
+        assert not reached or reached >= offset + READ, "the reader overtook what was fetched"
+    assert windows[0] == FIRST_WINDOW * READ
+    assert windows[-1] == MAX_WINDOW
+    assert windows == sorted(windows)
+
+
+def test_nothing_is_fetched_past_the_end() -> None:
+    streams = StreamTable(1 << 20)
+    reached = [streams.observe(offset, offset + READ) for offset in range(0, 1 << 20, READ)]
+    assert max(ahead[1] for ahead in reached if ahead) == 1 << 20
+
+
+def test_random_reads_fetch_nothing_ahead() -> None:
+    streams, generator = StreamTable(SIZE), random.Random(1)
+    reads = [generator.randrange(0, SIZE - 65536) for _ in range(500)]
+    guesses = [ahead for offset in reads if (ahead := streams.observe(offset, offset + 65536))]
+    assert sum(end - start for start, end in guesses) <= 0.1 * 500 * 65536
+
+
+def test_several_readers_are_told_apart() -> None:
+    streams = StreamTable(SIZE)
+    starts = [number * (200 << 20) for number in range(4)]
+    for step in range(64):
+        for start in starts:
+            streams.observe(start + step * READ, start + (step + 1) * READ)
+    for start in starts:
+        reached = start + 64 * READ
+        ahead = streams.observe(reached, reached + READ)
+        assert ahead is None or ahead[1] - reached >= FIRST_WINDOW * READ
+
+
+def test_the_kernels_reads_of_one_window_may_come_in_any_order() -> None:
+    streams, generator = StreamTable(SIZE), random.Random(2)
+    ahead = []
+    for base in range(0, 32 << 20, 2 * READ):
+        pair = [base, base + READ]
+        generator.shuffle(pair)
+        ahead += [found for at in pair if (found := streams.observe(at, at + READ))]
+    assert ahead, "it was not taken for a stream"
+    assert all(one[1] == other[0] for one, other in pairwise(ahead))
+
+
+def test_what_was_refused_is_asked_for_again_in_a_smaller_window() -> None:
+    streams = StreamTable(SIZE)
+    ahead = None
+    offset = 0
+    while ahead is None or ahead[1] - ahead[0] < 4 << 20:
+        ahead = streams.observe(offset, offset + READ) or ahead
+        offset += READ
+    streams.refuse(*ahead)
+    again = streams.observe(offset, offset + READ)
+    while again is None:
+        offset += READ
+        again = streams.observe(offset, offset + READ)
+    assert again[1] < ahead[1]
+    assert again[0] <= max(ahead[0], offset + READ)

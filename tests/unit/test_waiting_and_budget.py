@@ -1,0 +1,141 @@
+"""The wait primitive and the memory budget."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from s3zipfs.budget import MemoryBudget
+from s3zipfs.errors import DeadlineExceeded, Interrupted, NotFound
+from s3zipfs.waiting import Wait
+
+
+def test_a_wait_ends_at_its_deadline() -> None:
+    with pytest.raises(DeadlineExceeded):
+        Wait(0.05).result(Future[int]())
+
+
+def test_a_wait_is_interrupted_within_the_polling_time() -> None:
+    interrupted = threading.Event()
+    threading.Timer(0.05, interrupted.set).start()
+    start = time.monotonic()
+    with pytest.raises(Interrupted):
+        Wait(60, interrupted.is_set).result(Future[int]())
+    assert time.monotonic() - start < 5
+
+
+def test_a_wait_passes_results_and_errors_on() -> None:
+    done, failed, timed_out = Future[int](), Future[int](), Future[int]()
+    done.set_result(1)
+    failed.set_exception(NotFound("no"))
+    timed_out.set_exception(TimeoutError("the operation's own"))
+    assert Wait(1).result(done) == 1
+    with pytest.raises(NotFound):
+        Wait(1).result(failed)
+    with pytest.raises(TimeoutError, match="the operation's own"):
+        Wait(1).result(timed_out)
+
+
+def test_caches_give_way_before_a_charge() -> None:
+    budget = MemoryBudget(100)
+    freed: list[int] = []
+
+    def reclaim(size: int) -> int:
+        budget.release(size)
+        freed.append(size)
+        return size
+
+    budget.charge(90)
+    budget.add_reclaimer(reclaim, spare=lambda: 90)
+    assert budget.try_charge(30)
+    assert freed == [20]
+    assert budget.used == 100
+
+
+def test_what_is_optional_takes_nothing_where_it_is_not_enough() -> None:
+    budget = MemoryBudget(100)
+    asked: list[int] = []
+
+    def reclaim(size: int) -> int:
+        asked.append(size)
+        return 0
+
+    budget.charge(90)
+    budget.add_reclaimer(reclaim, spare=lambda: 10)
+    budget.add_reclaimer(reclaim)
+    assert not budget.try_charge(30)
+    assert asked == []
+    budget.charge(30)
+    assert asked == [20, 20]
+
+
+def test_try_charge_takes_nothing_where_it_does_not_fit() -> None:
+    budget = MemoryBudget(100)
+    budget.charge(90)
+    assert not budget.try_charge(30)
+    assert budget.used == 90
+
+
+def test_a_reservation_waits_until_it_fits() -> None:
+    budget = MemoryBudget(100)
+    entered, leave, second = threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with budget.reserved(80, Wait(5)):
+            entered.set()
+            leave.wait(5)
+
+    def other() -> None:
+        with budget.reserved(80, Wait(5)):
+            second.set()
+
+    threads = [threading.Thread(target=first)]
+    threads[0].start()
+    assert entered.wait(5)
+    threads.append(threading.Thread(target=other))
+    threads[1].start()
+    assert not second.wait(0.2)
+    leave.set()
+    assert second.wait(5)
+    for thread in threads:
+        thread.join()
+    assert budget.used == 0
+
+
+def test_one_reservation_above_the_limit_is_admitted() -> None:
+    budget = MemoryBudget(100)
+    with budget.reserved(1000, Wait(1)):
+        assert budget.used == 1000
+        with pytest.raises(DeadlineExceeded), budget.reserved(1, Wait(0.05)):
+            raise AssertionError("two at once")
+    assert budget.used == 0
+
+
+def test_reservations_are_admitted_in_turn() -> None:
+    budget = MemoryBudget(100)
+    admitted: list[int] = []
+    hold, queued = threading.Event(), threading.Event()
+
+    def reserve(number: int, size: int) -> None:
+        with budget.reserved(size, Wait(5)):
+            admitted.append(number)
+            if number == 0:
+                hold.wait(5)
+
+    threads = []
+    for number, size in enumerate([90, 80, 5]):
+        threads.append(threading.Thread(target=reserve, args=(number, size)))
+        threads[-1].start()
+        waiting = min(number, 2)
+        give_up = time.monotonic() + 5
+        while len(budget._waiting) != waiting or not admitted:
+            assert time.monotonic() < give_up
+            queued.wait(0.01)
+    assert admitted == [0]  # the last would fit, but is not in turn
+    hold.set()
+    for thread in threads:
+        thread.join(5)
+    assert admitted == [0, 1, 2]
