@@ -50,8 +50,9 @@ $(ZARR2_ENV): requirements/zarr2.txt scripts/bootstrap-venv.sh
 	@scripts/bootstrap-venv.sh .tools/env-zarr2 requirements/zarr2.txt
 	@touch $@
 
-tools: ## .tools/bin/minio, built by Go where there is one
+tools: ## .tools/bin: minio and toxiproxy-server, built by Go where there is one
 	@scripts/tools-minio.sh
+	@scripts/tools-toxiproxy.sh
 
 corpora: $(VENV) ## .tools/corpora: the zips that Go, Rust, Apache and Python test themselves with
 	@$(BIN)/python scripts/tools_corpora.py
