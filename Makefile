@@ -9,6 +9,7 @@ SHELL := bash
 BIN := .venv/bin
 VENV := .venv/.stamp
 ZARR2_ENV := .tools/env-zarr2/.stamp
+RATARMOUNT_ENV := .tools/env-ratarmount/.stamp
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +30,7 @@ check: $(VENV) ## ruff, mypy, import contracts, dependencies, shell
 	$(BIN)/deptry src
 	$(BIN)/shellcheck .ci/run scripts/*.sh
 
-bench: $(VENV) tools ## the figures beside the peers', into docs/benchmarks (ROW= for some of them)
+bench: $(VENV) $(RATARMOUNT_ENV) tools ## the figures beside the peers', into docs/benchmarks (ROW= for some of them)
 	@scripts/bootstrap-system.sh fusermount3:fuse3
 	@scripts/tools-peers.sh
 	@PYTHONPATH=scripts $(BIN)/python benchmarks $(ROW)
@@ -48,6 +49,10 @@ zarr2-env: $(ZARR2_ENV) ## .tools/env-zarr2: zarr 2.18, for the tests
 
 $(ZARR2_ENV): requirements/zarr2.txt scripts/bootstrap-venv.sh
 	@scripts/bootstrap-venv.sh .tools/env-zarr2 requirements/zarr2.txt
+	@touch $@
+
+$(RATARMOUNT_ENV): requirements/ratarmount.txt scripts/bootstrap-venv.sh
+	@scripts/bootstrap-venv.sh .tools/env-ratarmount requirements/ratarmount.txt
 	@touch $@
 
 tools: ## .tools/bin: minio and toxiproxy-server, built by Go where there is one

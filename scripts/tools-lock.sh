@@ -15,3 +15,4 @@ compile() {
 compile pyproject.toml -o requirements/runtime.txt
 compile pyproject.toml --all-extras --group dev -c requirements/runtime.txt -o requirements/dev.txt
 compile requirements/zarr2.in -o requirements/zarr2.txt
+compile requirements/ratarmount.in -o requirements/ratarmount.txt
