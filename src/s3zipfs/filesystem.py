@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import io
 import os
 import threading
@@ -241,4 +242,7 @@ class _Translated:
         for kind in type(error).__mro__:
             if kind in _EXCEPTIONS:
                 raise _EXCEPTIONS[kind](f"{self._path}: {error}") from error
-        raise OSError(f"{self._path}: {error}") from error
+        text = f"{self._path}: {error}"
+        if isinstance(error, errors.ObjectChanged):
+            raise OSError(errno.ESTALE, text) from error
+        raise OSError(text) from error

@@ -11,8 +11,7 @@ from s3zipfs.fuse.answers import PREFERRED_READ, Answers
 from s3zipfs.fuse.direntries import Stamp, pack
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.stores.base import ObjectId, ObjectInfo
-from s3zipfs.tree.nodes import Attributes, Buckets, Kind, Member
-from s3zipfs.tree.tree import FOREVER
+from s3zipfs.tree.nodes import FOREVER, Attributes, Buckets, Kind, Member
 from s3zipfs.zipformat.index import MemberIndex, build_index
 from s3zipfs.zipformat.plan import DirectoryLocation, locate_directory
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from s3zipfs.fuse import lowlevel as ll
 from s3zipfs.fuse.inodes import Inodes
-from s3zipfs.tree.nodes import Attributes, Member, Node, ObjectFile
-from s3zipfs.tree.tree import FOREVER
+from s3zipfs.tree.nodes import FOREVER, Attributes, Member, Node, ObjectFile
 
 PREFERRED_READ = 1 << 20  # st_blksize: what cp, cat and Python's buffers ask for at once
 _PREFIX_TIMEOUT = 60.0  # seconds; the attributes of a prefix say nothing that could change

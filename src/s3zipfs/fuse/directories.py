@@ -12,8 +12,8 @@ from s3zipfs.fuse import lowlevel as ll
 from s3zipfs.fuse.answers import PREFERRED_READ, Answers
 from s3zipfs.fuse.direntries import Stamp, pack
 from s3zipfs.fuse.inodes import Inodes
-from s3zipfs.tree.nodes import DirEntry, Folder, Kind, Member, Node
-from s3zipfs.tree.tree import FOREVER, Directory, Tree
+from s3zipfs.tree.nodes import FOREVER, DirEntry, Folder, Kind, Member, Node
+from s3zipfs.tree.tree import Directory, Tree
 from s3zipfs.waiting import Wait
 
 lib = ll.lib
@@ -186,7 +186,7 @@ class Directories:
                 self._add_plus(reply, DirEntry(name, own, following + 1, 0.0), wait)
         numbers = children[max(0, offset - len(DOTS)) :]
         if numbers:
-            first = self._inodes.number(Member(node.info, numbers.start))
+            first = self._inodes.number(Member(node.info, numbers.start, node.pinned))
             packed, count = pack(
                 index,
                 numbers,

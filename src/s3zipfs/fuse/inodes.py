@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from s3zipfs.errors import ObjectChanged
 from s3zipfs.tree.nodes import Folder, Member, Node, ObjectFile
@@ -74,7 +74,7 @@ class Inodes:
             raise ObjectChanged(f"inode {inode} is not known")
         number = inode & _NUMBERS
         if number and isinstance(held.node, Member):
-            return Member(held.node.info, number)
+            return Member(held.node.info, number, held.node.pinned)
         return held.node
 
     def forget(self, inode: int, lookups: int) -> None:
@@ -102,7 +102,7 @@ class Inodes:
 
 
 def _whole(node: Node) -> Node:
-    return Member(node.info, 0) if isinstance(node, Member) and node.number else node
+    return replace(node, number=0) if isinstance(node, Member) and node.number else node
 
 
 def _inode(base: int, node: Node) -> int:
@@ -111,8 +111,13 @@ def _inode(base: int, node: Node) -> int:
 
 def _same(one: Node, other: Node) -> bool:
     if isinstance(one, ObjectFile | Member) and isinstance(other, ObjectFile | Member):
-        return one.info.id == other.info.id and type(one) is type(other)
+        return one.info.id == other.info.id and _kind(one) == _kind(other)
     return one == other
+
+
+def _kind(node: Node) -> str:
+    pinned = isinstance(node, Member) and node.pinned
+    return "Pinned" if pinned else type(node).__name__
 
 
 def _hash(node: Node) -> int:
@@ -121,7 +126,7 @@ def _hash(node: Node) -> int:
         case ObjectFile(info) | Member(info):
             oid = info.id
             words = (oid.endpoint, oid.bucket, oid.key, oid.etag, oid.version_id or "")
-            words = (type(node).__name__, *words)
+            words = (_kind(node), *words)
         case Folder(bucket, prefix):
             words = ("Folder", bucket, prefix)
         case _:

@@ -14,8 +14,9 @@ from s3zipfs.stores.base import BucketInfo, ListPage, ObjectInfo, ObjectStore
 from s3zipfs.stores.network import Network
 from s3zipfs.tree.listing import Listing, Row, Shadowed
 from s3zipfs.tree.names import decode_component, encode_component
-from s3zipfs.tree.nodes import DirEntry, Folder, Found, Member, Node, ObjectFile
+from s3zipfs.tree.nodes import FOREVER, DirEntry, Folder, Found, Member, Node, ObjectFile
 from s3zipfs.tree.patterns import ALIAS_SUFFIX, ArchivePatterns
+from s3zipfs.tree.pins import Pins
 from s3zipfs.waiting import Wait
 
 MAX_NAMES = 100_000  # single look-ups remembered
@@ -51,6 +52,7 @@ class Folders:
         self._listings: OrderedDict[Folder, Listing] = OrderedDict()
         self._names: OrderedDict[tuple[Folder, bytes], tuple[Node | None, float]] = OrderedDict()
         self._asked: OrderedDict[Folder, float] = OrderedDict()  # looked into lately, not listed
+        self._pins = Pins(store, network, patterns)
         self._buckets: tuple[tuple[BucketInfo, ...], float] = ((), 0.0)
         budget.add_reclaimer(self._reclaim)
 
@@ -128,9 +130,20 @@ class Folders:
         """The node of that name.
 
         Raises:
-            NotFound: neither a key, nor a prefix, nor an archive less its `.zip`; remembered
-                for the TTL.
+            NotFound: neither a key, nor a prefix, nor an archive less its `.zip`, nor one with a
+                version; remembered for the TTL.
+            ObjectChanged: it is `x.zip@ETAG`, and that is not the archive's version.
         """
+        try:
+            return self._look_up(folder, name, wait)
+        except NotFound:
+            pinned = self._pins.find(folder, name, self._look_up, wait)
+            if pinned is None:
+                raise
+            return Found(pinned, FOREVER)
+
+    def _look_up(self, folder: Folder, name: bytes, wait: Wait) -> Found:
+        """The node that is in the store under that name."""
         now = time.monotonic()
         with self._lock:
             node, until = self._names.get((folder, name), (None, 0.0))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from s3zipfs.stores.base import ObjectInfo
 
+FOREVER = 86_400.0 * 365  # seconds: names inside one version never change
+
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
@@ -36,10 +38,15 @@ class ObjectFile:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member or directory of one archive version; number 0 is the archive's own directory."""
+    """A member or directory of one archive version; number 0 is the archive's own directory.
+
+    `pinned`: reached by `x.zip@ETAG`. That name means this version for ever, while `x.zip` moves
+    on to the next one, so the two are different nodes and have different inodes.
+    """
 
     info: ObjectInfo
     number: int
+    pinned: bool = False
 
 
 Node = Buckets | Sources | Folder | ObjectFile | Member

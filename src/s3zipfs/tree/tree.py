@@ -24,6 +24,7 @@ from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.tree.folders import Folders
 from s3zipfs.tree.listing import Listing
 from s3zipfs.tree.nodes import (
+    FOREVER,
     Attributes,
     Buckets,
     DirEntry,
@@ -38,7 +39,6 @@ from s3zipfs.tree.nodes import (
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 
-FOREVER = 86_400.0 * 365  # seconds: names inside one version never change
 MAX_LINK = 4096  # PATH_MAX
 READERS = 1024  # plain objects whose streams are remembered
 
@@ -92,7 +92,7 @@ class Tree:
         match parent:
             case Folder():
                 return self._folders.lookup(parent, name, wait)
-            case Member(info, number):
+            case Member(info, number, pinned):
                 archive = self._archives.get(info, wait)
                 if not archive.index.is_directory(number):
                     raise NotADirectory(f"{info.id}: {_member(archive, number)}: not a directory")
@@ -100,7 +100,7 @@ class Tree:
                 if found is None:
                     # Short: programs that probe for names meet this thousands of times a second.
                     raise NotFound(f"{info.id}: no {name!r}", valid_for=FOREVER)
-                return Found(Member(info, found), FOREVER)
+                return Found(Member(info, found, pinned), FOREVER)
             case Sources():
                 if name in self._sources:
                     return Found(self._sources[name], FOREVER)
@@ -154,10 +154,11 @@ class Tree:
 
     def _numbered(self, node: Node, offset: int, wait: Wait) -> Iterator[DirEntry]:
         match node:
-            case Member(info):
+            case Member(info, _, pinned):
                 index, children = self.children(node, wait)
                 for following, child in enumerate(children[offset:], offset + 1):
-                    yield DirEntry(index.name(child), Member(info, child), following, FOREVER)
+                    member = Member(info, child, pinned)
+                    yield DirEntry(index.name(child), member, following, FOREVER)
             case Sources():
                 sources = list(self._sources.items())[offset:]
                 for following, (name, folder) in enumerate(sources, offset + 1):
@@ -214,14 +215,17 @@ class Tree:
         """Whether a file may be opened now.
 
         Raises:
-            ObjectChanged: another version of it is known by now.
+            ObjectChanged: another version of it is known by now, and the node is not pinned. The
+                kernel then looks the name up again and opens that one.
             IsADirectory, UnsupportedMember, BadMember: there is nothing to read.
         """
         match node:
             case ObjectFile(info):
                 pass
-            case Member(info, number):
+            case Member(info, number, pinned):
                 self._archives.get(info, wait).check_readable(number)
+                if pinned:
+                    return
             case _:
                 raise IsADirectory("is a directory")
         if self._folders.is_superseded(info):
