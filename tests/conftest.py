@@ -21,7 +21,7 @@ from s3server import S3Server
 from s3zipfs.settings import Settings, load_settings
 from s3zipfs.stores.network import Network
 
-KEPT = {"S3ZIPFS_TEST_ENDPOINT", "S3ZIPFS_REQUIRE_MINIO"}
+KEPT = {"S3ZIPFS_TEST_ENDPOINT", "S3ZIPFS_REQUIRE_MINIO", "S3ZIPFS_SOAK_SECONDS"}
 FOREIGN = ("AWS_", "STORAGE_", "S3ZIPFS_", "ENDPOINT_FULL")
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}  # all traffic stays on loopback
 
