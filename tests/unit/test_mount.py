@@ -65,7 +65,7 @@ class Operations:
     def handlers(self) -> dict[str, Any]:
         return {}
 
-    def serve_invalidations(self, _session: Session) -> None:
+    def start(self, _session: Session) -> None:
         pass
 
     def stop(self) -> None:

@@ -81,7 +81,7 @@ def serve(
         loop.start()
         signalled = not _wait_until_answered(path, operations, inbox)
         if not signalled:
-            operations.serve_invalidations(session)
+            operations.start(session)
             log.info("ready: %s is mounted at %s", source, path)
             on_ready()
             signalled = _wait_for_the_end(inbox)

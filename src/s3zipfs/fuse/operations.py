@@ -6,7 +6,6 @@ import ctypes as c
 import errno
 import logging
 import os
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,9 @@ from s3zipfs.fuse.answers import Answers, attr_timeout
 from s3zipfs.fuse.directories import Directories
 from s3zipfs.fuse.errnos import ORDINARY, errno_of
 from s3zipfs.fuse.inodes import Inodes
+from s3zipfs.fuse.invalidation import Invalidations
+from s3zipfs.fuse.underway import UnderWay
+from s3zipfs.fuse.watchdog import Watchdog
 from s3zipfs.tree.nodes import Member, ObjectFile
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
@@ -53,10 +55,9 @@ class Operations:
         self._directories = Directories(tree, self._inodes, self._answers, self._wait)
         self._places = threading.Semaphore(MAX_WAITING)
         self._stopping = False
-        self._idle = threading.Condition()  # guards _active
-        self._active = 0
-        # Names of versions that are gone, inodes whose pages are wrong; None ends the thread.
-        self._stale: queue.SimpleQueue[tuple[int, bytes] | int | None] = queue.SimpleQueue()
+        self._under_way = UnderWay()
+        self._invalidations = Invalidations(self._under_way)
+        self._watchdog = Watchdog(self._under_way, timeout=timeout)
         self.initialised = threading.Event()  # the kernel's INIT was answered
 
     def handlers(self) -> dict[str, Handler]:
@@ -74,35 +75,24 @@ class Operations:
 
     # Life
 
-    def serve_invalidations(self, session: ll.Session) -> threading.Thread:
-        """Start the thread that tells the kernel of names whose version is gone."""
-
-        def serve() -> None:
-            # A handler must not do this itself: the kernel may hold the directory's lock for it.
-            while (stale := self._stale.get()) is not None:
-                if isinstance(stale, int):
-                    session.invalidate_pages(stale)
-                else:
-                    session.invalidate_entry(*stale)
-
-        thread = threading.Thread(target=serve, name="s3zipfs-invalidate", daemon=True)
-        thread.start()
-        return thread
+    def start(self, session: ll.Session) -> None:
+        """Start what goes on beside the requests, once the mount can be used."""
+        self._invalidations.serve(session)
+        self._watchdog.start()
 
     def stop(self) -> None:
         """End every wait, now and from now on."""
         self._stopping = True
-        self._stale.put(None)
+        self._invalidations.stop()
+        self._watchdog.stop()
 
     def drain(self, seconds: float) -> bool:
         """Wait until no operation is under way; False where some still are after that time."""
-        with self._idle:
-            return self._idle.wait_for(lambda: self._active == 0, timeout=seconds)
+        return self._under_way.drain(seconds)
 
     def _answering(self, name: str, perform: Handler) -> Handler:
         def handler(request: Request, inode: int, *arguments: Any) -> None:
-            with self._idle:
-                self._active += 1
+            self._under_way.begin(name, inode)
             try:
                 perform(request, inode, *arguments)
             except S3ZipError as error:
@@ -114,10 +104,7 @@ class Operations:
                 log.exception("%s of inode %d: unexpected error", name, inode)
                 lib.fuse_reply_err(request, errno.EIO)
             finally:
-                with self._idle:
-                    self._active -= 1
-                    if self._active == 0:
-                        self._idle.notify_all()
+                self._under_way.end()
 
         return handler
 
@@ -129,7 +116,7 @@ class Operations:
             self._invalidate(inode)
         elif isinstance(error, BadMember):
             # The fault shows at the last read: pages that were answered before may hold it.
-            self._stale.put(inode)
+            self._invalidations.add_pages(inode)
         return number
 
     def _invalidate(self, inode: int) -> None:
@@ -140,7 +127,7 @@ class Operations:
             return
         if isinstance(node, ObjectFile | Member):
             folder, component = self._tree.place(node.info)
-            self._stale.put((self._inodes.number(folder), component))
+            self._invalidations.add_name(self._inodes.number(folder), component)
 
     def _wait(self, request: Request) -> Wait:
         def interrupted() -> bool:
