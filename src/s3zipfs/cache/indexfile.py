@@ -170,7 +170,7 @@ def read_file(descriptor: int, identity: dict[str, Any]) -> Opened:
     if header.file_size != status.st_size:
         raise UnusableError(f"{header.file_size} bytes expected, {status.st_size} found")
     content: mmap.mmap | NDArray[np.uint8]
-    if status.st_size >= SMALLEST_MAPPED and _is_local(descriptor):
+    if status.st_size >= SMALLEST_MAPPED and is_local(descriptor):
         _verify_file(descriptor, header)
         content, resident = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), 0
     else:
@@ -253,7 +253,7 @@ def _verify_memory(content: NDArray[np.uint8], header: Header) -> None:
             raise UnusableError(f"{column.name}: checksum differs")
 
 
-def _is_local(descriptor: int) -> bool:
+def is_local(descriptor: int) -> bool:
     """Whether the file system keeps an unlinked file for who has it open; fstatfs(2)."""
     answer = (ctypes.c_long * 32)()  # struct statfs begins with f_type; 120 bytes of it are used
     if ctypes.CDLL(None).fstatfs(descriptor, answer) != 0:
