@@ -6,7 +6,10 @@ import ctypes as c
 import io
 import zipfile
 
+import mfusepy
+
 from s3zipfs.fuse import lowlevel as ll
+from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.answers import PREFERRED_READ, Answers
 from s3zipfs.fuse.direntries import Stamp, pack
 from s3zipfs.fuse.inodes import Inodes
@@ -31,18 +34,59 @@ def index_of(*names: str) -> MemberIndex:
     return build_index(data[location.start : location.end], location)
 
 
-def by_libfuse(index: MemberIndex, numbers: range, room: int, answers: Answers) -> bytes:
+class Entry(c.Structure):
+    """`struct fuse_entry_param` of fuse_lowlevel.h."""
+
+    _fields_ = (
+        ("ino", c.c_uint64),
+        ("generation", c.c_uint64),
+        ("attr", mfusepy.c_stat),
+        ("attr_timeout", c.c_double),
+        ("entry_timeout", c.c_double),
+    )
+
+
+def entry_of(inode: int, attributes: Attributes, answers: Answers) -> Entry:
+    entry = Entry(ino=inode, entry_timeout=FOREVER, attr_timeout=FOREVER)
+    answer = entry.attr
+    answer.st_ino, answer.st_nlink, answer.st_size = inode, 1, attributes.size
+    answer.st_mode = attributes.kind | (attributes.permissions & ~answers.umask)
+    answer.st_uid, answer.st_gid = answers.uid, answers.gid
+    answer.st_blksize, answer.st_blocks = PREFERRED_READ, (attributes.size + 511) // 512
+    for time_of in (answer.st_mtimespec, answer.st_ctimespec, answer.st_atimespec):
+        time_of.tv_sec = int(attributes.modified)
+        time_of.tv_nsec = int(attributes.modified % 1 * 1e9)
+    return entry
+
+
+def add_direntry_plus(
+    buffer: c.Array[c.c_char], used: int, name: bytes, entry: Entry, offset: int
+) -> int:
+    function = ll.lib.fuse_add_direntry_plus
+    function.restype = c.c_size_t
+    function.argtypes = [
+        c.c_void_p,
+        c.c_void_p,
+        c.c_size_t,
+        c.c_char_p,
+        c.POINTER(Entry),
+        c.c_int64,
+    ]
+    place = c.addressof(buffer) + used, len(buffer) - used
+    return int(function(None, *place, name, c.byref(entry), offset))
+
+
+def by_libfuse(
+    index: MemberIndex, numbers: range, room: int, first: int, answers: Answers
+) -> bytes:
     buffer, used = c.create_string_buffer(room + 400), 0
     for offset, number in enumerate(numbers, 1):
         mode = index.mode(number)
         kind = Kind.DIRECTORY if index.is_directory(number) else Kind.FILE
         permissions = 0o555 if mode & 0o111 else 0o444
         attributes = Attributes(kind, index.size(number), permissions, index.modified(number))
-        entry = answers.entry(Member(INFO, number), attributes, FOREVER)
-        place = (None, c.addressof(buffer) + used, room + 400 - used)
-        needed = ll.lib.fuse_add_direntry_plus(
-            *place, index.name(number), c.byref(entry), offset + 6
-        )
+        entry = entry_of(first + offset - 1, attributes, answers)
+        needed = add_direntry_plus(buffer, used, index.name(number), entry, offset + 6)
         if used + needed > room:
             break
         used += needed
@@ -59,10 +103,26 @@ def test_packed_entries_equal_those_of_libfuse() -> None:
         first = inodes.number(Member(INFO, numbers.start))
         for room in (0, 100, 160, 200, 1000, 4096, 100_000):
             packed, count = pack(index, numbers, room, first_inode=first, offset=6, stamp=stamp)
-            expected = by_libfuse(index, numbers, room, answers)
+            expected = by_libfuse(index, numbers, room, first, answers)
             assert packed.tobytes() == expected
             assert len(packed) <= room
             assert count <= len(numbers)
             assert (count == len(numbers)) == (
                 room == 100_000 or (len(numbers) == 1 and room >= 160)
             )
+
+
+def test_single_entries_equal_those_of_libfuse() -> None:
+    inodes = Inodes(Buckets())
+    answers = Answers(inodes)
+    for kind, size, modified in (
+        (Kind.FILE, 12345, 1.5e9 + 0.25),
+        (Kind.DIRECTORY, 0, -3.0),
+        (Kind.SYMLINK, 7, 0.0),
+    ):
+        node, name = Member(INFO, 3), b"name-of-the-entry"
+        attributes = Attributes(kind, size, 0o555, modified)
+        inode, record = answers.entry(node, attributes, FOREVER)
+        buffer = c.create_string_buffer(1000)
+        needed = add_direntry_plus(buffer, 0, name, entry_of(inode, attributes, answers), 9)
+        assert record + p.dirent(inode, 9, kind, name) == buffer.raw[:needed]

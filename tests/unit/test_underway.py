@@ -65,13 +65,11 @@ class Session:
         self.names: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
         self.pages: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def invalidate_entry(self, parent: int, name: bytes) -> int:
+    def invalidate_entry(self, parent: int, name: bytes) -> None:
         self.names.put((parent, name))
-        return 0
 
-    def invalidate_pages(self, inode: int) -> int:
+    def invalidate_pages(self, inode: int) -> None:
         self.pages.put(inode)
-        return 0
 
 
 @pytest.fixture

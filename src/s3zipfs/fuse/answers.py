@@ -3,48 +3,61 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
-from s3zipfs.fuse import lowlevel as ll
+from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.tree.nodes import FOREVER, Attributes, Member, Node, ObjectFile
 
 PREFERRED_READ = 1 << 20  # st_blksize: what cp, cat and Python's buffers ask for at once
 _PREFIX_TIMEOUT = 60.0  # seconds; the attributes of a prefix say nothing that could change
 
-# Directories too, like btrfs: "not counted", so that find trusts no count of subdirectories.
-LINKS = 1
+# One link, directories too, like btrfs: "not counted", so that find trusts no count.
 
 
 class Answers:
-    """Fills the structs of libfuse, with the owner and the umask of the mount."""
+    """Packs the kernel's records, with the owner and the umask of the mount."""
 
     def __init__(self, inodes: Inodes) -> None:
         self._inodes = inodes
         self.uid, self.gid = os.getuid(), os.getgid()
         self.umask = _umask()
 
-    def entry(self, node: Node, attributes: Attributes, valid_for: float) -> ll.Entry:
-        """An entry that the kernel is about to learn of; counts one look-up."""
+    def entry(self, node: Node, attributes: Attributes, valid_for: float) -> tuple[int, bytes]:
+        """An entry that the kernel is about to learn of, and its inode; counts one look-up."""
         inode = self._inodes.look_up(node)
-        entry = ll.Entry(ino=inode, entry_timeout=valid_for, attr_timeout=attr_timeout(node))
-        self.fill(entry.attr, inode, attributes)
-        return entry
+        record = p.entry_out(
+            inode,
+            self._fields(inode, attributes),
+            entry_timeout=valid_for,
+            attr_timeout=attr_timeout(node),
+        )
+        return inode, record
 
-    def fill(self, answer: Any, inode: int, attributes: Attributes) -> None:
-        """A `struct stat`."""
-        answer.st_ino = inode
-        answer.st_mode = attributes.kind | (attributes.permissions & ~self.umask)
-        answer.st_nlink = LINKS
-        answer.st_uid = self.uid
-        answer.st_gid = self.gid
-        answer.st_size = attributes.size
-        answer.st_blksize = PREFERRED_READ
-        answer.st_blocks = (attributes.size + 511) // 512
-        seconds, fraction = divmod(attributes.modified, 1)
-        for time_of in (answer.st_mtimespec, answer.st_ctimespec, answer.st_atimespec):
-            time_of.tv_sec = int(seconds)
-            time_of.tv_nsec = int(fraction * 1e9)
+    def attributes(self, inode: int, node: Node, attributes: Attributes) -> bytes:
+        """The answer of GETATTR."""
+        return p.attr_out(self._fields(inode, attributes), attr_timeout(node))
+
+    def _fields(self, inode: int, attributes: Attributes) -> tuple[int, ...]:
+        return p.attr(
+            inode,
+            attributes.kind | (attributes.permissions & ~self.umask),
+            attributes.size,
+            attributes.modified,
+            uid=self.uid,
+            gid=self.gid,
+            block_size=PREFERRED_READ,
+        )
+
+
+def no_entry(valid_for: float) -> bytes:
+    """A name that is not there, to be believed for that many seconds."""
+    return p.entry_out(0, p.NO_ENTRY_ATTR, entry_timeout=valid_for, attr_timeout=0.0)
+
+
+def unnamed_entry(inode: int, kind: int) -> bytes:
+    """An entry of READDIRPLUS that the kernel does not look up: `.` and `..`."""
+    fields = p.attr(inode, kind, 0, 0.0, uid=0, gid=0, block_size=0)
+    return p.entry_out(0, fields, entry_timeout=0.0, attr_timeout=0.0)
 
 
 def attr_timeout(node: Node) -> float:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes as c
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from s3zipfs.errors import S3ZipError
-from s3zipfs.fuse import lowlevel as ll
-from s3zipfs.fuse.answers import PREFERRED_READ, Answers
+from s3zipfs.fuse import protocol as p
+from s3zipfs.fuse.answers import PREFERRED_READ, Answers, unnamed_entry
 from s3zipfs.fuse.direntries import Stamp, pack
 from s3zipfs.fuse.inodes import Inodes
+from s3zipfs.fuse.protocol import Opcode, OpenFlag
+from s3zipfs.fuse.session import Handler, Request
 from s3zipfs.tree.nodes import FOREVER, DirEntry, Folder, Kind, Member, Node
 from s3zipfs.tree.tree import Directory, Tree
 from s3zipfs.waiting import Wait
 
-lib = ll.lib
 DOTS = (b".", b"..")  # their offsets are 1 and 2; the tree's begin behind them
 
 
@@ -40,27 +39,29 @@ class _Walk:
 
 
 class _Reply:
-    """A buffer of the size that the kernel gave, and the look-ups that it will count."""
+    """What is gathered up to the size that the kernel gave, and the look-ups that it will count."""
 
-    def __init__(self, request: int, size: int) -> None:
+    def __init__(self, request: Request, size: int) -> None:
         self.request = request
-        self.size = size
-        self.used = 0
+        self.room = size
         self.told: list[tuple[int, int]] = []  # (inode, look-ups)
-        self._buffer = c.create_string_buffer(size)
+        self._parts: list[bytes | memoryview] = []
 
     @property
-    def room(self) -> int:
-        return self.size - self.used
+    def empty(self) -> bool:
+        return not self._parts
 
-    @property
-    def end(self) -> int:
-        """The address behind what was added."""
-        return c.addressof(self._buffer) + self.used
+    def add(self, part: bytes | memoryview) -> bool:
+        """False where there is no room for it."""
+        if len(part) > self.room:
+            return False
+        self.room -= len(part)
+        self._parts.append(part)
+        return True
 
     def send(self, inodes: Inodes) -> None:
         """Reply; where the request was interrupted, the kernel learns of no entry."""
-        if lib.fuse_reply_buf(self.request, c.addressof(self._buffer), self.used):
+        if not self.request.reply(*self._parts):
             for inode, lookups in self.told:
                 inodes.forget(inode, lookups)
 
@@ -73,7 +74,7 @@ class Directories:
     """The handlers of open directories."""
 
     def __init__(
-        self, tree: Tree, inodes: Inodes, answers: Answers, wait_of: Callable[[int], Wait]
+        self, tree: Tree, inodes: Inodes, answers: Answers, wait_of: Callable[[Request], Wait]
     ) -> None:
         self._tree = tree
         self._inodes = inodes
@@ -85,41 +86,40 @@ class Directories:
             answers.uid, answers.gid, answers.umask, PREFERRED_READ, timeout=int(FOREVER)
         )
 
-    def handlers(self) -> dict[str, Callable[..., None]]:
-        """By the names of `struct fuse_lowlevel_ops`."""
+    def handlers(self) -> dict[Opcode, Handler]:
+        """By what the kernel asks for."""
         return {
-            "opendir": self._opendir,
-            "readdir": self._readdir,
-            "readdirplus": self._readdirplus,
-            "releasedir": self._releasedir,
+            Opcode.OPENDIR: self._opendir,
+            Opcode.READDIR: self._readdir,
+            Opcode.READDIRPLUS: self._readdirplus,
+            Opcode.RELEASEDIR: self._releasedir,
         }
 
-    def _opendir(self, request: int, inode: int, file: Any) -> None:
-        node = self._inodes.node(inode)
+    def _opendir(self, request: Request) -> None:
+        node = self._inodes.node(request.inode)
         handle = next(self._handles)
         self._walks[handle] = _Walk(self._tree.open_directory(node), self._wait_of(request))
-        file.contents.fh = handle
-        if isinstance(node, Member):  # the names of a version never change
-            file.contents.keep_cache = 1
-            file.contents.cache_readdir = 1
-        if lib.fuse_reply_open(request, file):
+        # The names of a version never change.
+        flags = OpenFlag.KEEP_CACHE | OpenFlag.CACHE_DIR if isinstance(node, Member) else 0
+        if not request.reply(p.open_out(handle, OpenFlag(flags))):
             self._walks.pop(handle, None)
 
-    def _releasedir(self, request: int, _inode: int, file: Any) -> None:
-        self._walks.pop(file.contents.fh, None)
-        lib.fuse_reply_err(request, 0)
+    def _releasedir(self, request: Request) -> None:
+        (handle,) = p.RELEASE_IN.unpack_from(request.body)
+        self._walks.pop(handle, None)
+        request.reply()
 
-    def _readdir(self, request: int, _inode: int, size: int, offset: int, file: Any) -> None:
-        walk = self._walks[file.contents.fh]
-        self._walk_on(_Reply(request, size), offset, walk, self._add)
+    def _readdir(self, request: Request) -> None:
+        handle, offset, size, *_ = p.READ_IN.unpack_from(request.body)
+        self._walk_on(_Reply(request, size), offset, self._walks[handle], self._add)
 
-    def _readdirplus(self, request: int, _inode: int, size: int, offset: int, file: Any) -> None:
-        walk = self._walks[file.contents.fh]
+    def _readdirplus(self, request: Request) -> None:
+        handle, offset, size, *_ = p.READ_IN.unpack_from(request.body)
+        walk, reply = self._walks[handle], _Reply(request, size)
         if isinstance(walk.directory.node, Member):
-            wait = self._wait_of(request)
-            self._pack_members(_Reply(request, size), offset, walk.directory.node, wait)
+            self._pack_members(reply, offset, walk.directory.node, self._wait_of(request))
         else:
-            self._walk_on(_Reply(request, size), offset, walk, self._add_plus)
+            self._walk_on(reply, offset, walk, self._add_plus)
 
     # One by one
 
@@ -137,7 +137,7 @@ class Directories:
         except S3ZipError:
             # What was added counts as looked up and must be sent; the next call begins behind it
             # with a new iterator, and meets the error again or not.
-            if not reply.used:
+            if reply.empty:
                 raise
         reply.send(self._inodes)
 
@@ -150,31 +150,21 @@ class Directories:
             yield DirEntry(entry.name, entry.node, entry.offset + len(DOTS), entry.valid_for)
 
     def _add(self, reply: _Reply, entry: DirEntry, wait: Wait) -> bool:
-        answer = ll.Stat(st_ino=self._inodes.number(entry.node))
-        answer.st_mode = self._tree.getattr(entry.node, wait).kind
-        place = (reply.request, reply.end, reply.room)
-        needed = lib.fuse_add_direntry(*place, entry.name, c.byref(answer), entry.offset)
-        if needed > reply.room:
-            return False
-        reply.used += needed
-        return True
+        kind = self._tree.getattr(entry.node, wait).kind
+        inode = self._inodes.number(entry.node)
+        return reply.add(p.dirent(inode, entry.offset, kind, entry.name))
 
     def _add_plus(self, reply: _Reply, entry: DirEntry, wait: Wait) -> bool:
-        if entry.name in DOTS:  # the kernel looks neither up
-            answer = ll.Entry()
-            answer.attr.st_ino = self._inodes.number(entry.node)
-            answer.attr.st_mode = Kind.DIRECTORY
-        else:
-            attributes = self._tree.getattr(entry.node, wait)
-            answer = self._answers.entry(entry.node, attributes, entry.valid_for)
-            reply.told.append((answer.ino, 1))
-        place = (reply.request, reply.end, reply.room)
-        needed = lib.fuse_add_direntry_plus(*place, entry.name, c.byref(answer), entry.offset)
-        if needed > reply.room:
-            if answer.ino:
-                self._inodes.forget(*reply.told.pop())
+        if entry.name in DOTS:
+            inode, kind = self._inodes.number(entry.node), Kind.DIRECTORY
+            record = unnamed_entry(inode, kind)
+            return reply.add(record + p.dirent(inode, entry.offset, kind, entry.name))
+        attributes = self._tree.getattr(entry.node, wait)
+        inode, record = self._answers.entry(entry.node, attributes, entry.valid_for)
+        if not reply.add(record + p.dirent(inode, entry.offset, attributes.kind, entry.name)):
+            self._inodes.forget(inode, 1)
             return False
-        reply.used += needed
+        reply.told.append((inode, 1))
         return True
 
     # In columns
@@ -195,8 +185,7 @@ class Directories:
                 offset=max(offset, len(DOTS)),
                 stamp=self._stamp,
             )
-            c.memmove(reply.end, packed.ctypes.data, len(packed))
-            reply.used += len(packed)
+            reply.add(memoryview(packed))
             self._inodes.look_up_more(first, count)
             reply.told.append((first, count))
         reply.send(self._inodes)

@@ -17,12 +17,12 @@ SHORT_SECONDS = 0.05  # a look-up that is no older is taken for one that will en
 
 
 class Session(Protocol):
-    """As much of `lowlevel.Session` as is needed here."""
+    """As much of `session.Session` as is needed here."""
 
-    def invalidate_entry(self, parent: int, name: bytes) -> int:
+    def invalidate_entry(self, parent: int, name: bytes) -> None:
         """Make the kernel look a name up again."""
 
-    def invalidate_pages(self, inode: int) -> int:
+    def invalidate_pages(self, inode: int) -> None:
         """Make the kernel forget all bytes of a file."""
 
 

@@ -18,9 +18,9 @@ from typing import NoReturn
 
 from s3zipfs.errors import MountError
 from s3zipfs.fuse import mountpoint
-from s3zipfs.fuse.lowlevel import Session
 from s3zipfs.fuse.mountpoint import MountEntry
 from s3zipfs.fuse.operations import MAX_THREADS, Operations
+from s3zipfs.fuse.session import Session
 from s3zipfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)

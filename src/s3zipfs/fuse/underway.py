@@ -13,16 +13,13 @@ READS_DIRECTORY = frozenset({"lookup", "readdir", "readdirplus"})
 class Operation(NamedTuple):
     """One request of the kernel."""
 
-    name: str  # of `struct fuse_lowlevel_ops`
+    name: str  # as FUSE has it: "lookup", "read"
     inode: int
     began: float  # monotonic seconds
 
 
 class UnderWay:
-    """What has been asked and is not answered yet, by thread: each answers one request at a time.
-
-    Not by request: libfuse uses its memory again as soon as it was answered.
-    """
+    """What is asked and not answered yet, by thread: each answers one request at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock

@@ -65,5 +65,5 @@ def _stacks() -> str:
     stacks = []
     for ident, top in sys._current_frames().items():  # noqa: SLF001 - the documented way
         calls = "".join(traceback.format_stack(top))
-        stacks.append(f"thread {ident} ({names.get(ident, 'of libfuse')}):\n{calls}")
+        stacks.append(f"thread {ident} ({names.get(ident, 'not of Python')}):\n{calls}")
     return "\n".join(stacks)
