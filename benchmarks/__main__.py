@@ -1,66 +1,49 @@
-"""`python benchmarks [ROW…]`: each row side by side with its peers, in one run, as Markdown."""
+"""`python benchmarks [NAME…]`: rows side by side with their peers, into docs/benchmarks.
+
+A name stands for all rows that begin with it; none means all but the longest.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import os
-import platform
 import sys
 import time
-from pathlib import Path
 
-import million
-import ten_million
+import report
+from data import Data
+from mounts import Store
+from rows import all_rows
+from running import run_row
 from s3server import REPOSITORY, S3Server
 
-ROWS = {"million": million.run, "ten_million": ten_million.run}
 DATA = REPOSITORY / ".benchmarks"  # what takes long to make, kept between runs
 RESULTS = REPOSITORY / "docs" / "benchmarks"
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
-    """A Markdown table: a line for each figure, a column for each system."""
-    systems = list(results)
-    lines = ["| | " + " | ".join(systems) + " |", "|---|" + "---|" * len(systems)]
-    for figure in results[systems[0]]:
-        values = [results[system].get(figure) for system in systems]
-        lines.append(f"| {figure} | " + " | ".join(map(_shown, values)) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _shown(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def main() -> None:
-    """Run the rows that are named, or all."""
-    chosen = sys.argv[1:] or list(ROWS)
+    """Run the rows; each is written when it is done."""
     DATA.mkdir(exist_ok=True)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for name in chosen:
-        if name not in ROWS:
-            sys.exit(f"no row {name}; there are: {' '.join(ROWS)}")
+    data = Data(DATA)
+    rows = all_rows(data)
+    wanted = tuple(sys.argv[1:])
+    chosen = [
+        row for row in rows.values() if (row.name.startswith(wanted) if wanted else row.by_default)
+    ]
+    if not chosen:
+        sys.exit(f"no row {' '.join(wanted)}; there are: {' '.join(rows)}")
+    with S3Server.start(own=True) as server:
+        if server.kind != "minio":
+            sys.exit("the figures mean nothing without a MinIO: make tools")
+        store = Store(server.endpoint, server.access_key, server.secret_key)
         start = time.monotonic()
-        with S3Server.start(own=True) as server:
-            if server.kind != "minio":
-                sys.exit("the figures mean nothing without a MinIO: make tools")
-            results = ROWS[name](server, DATA)
-        when = dt.datetime.now(tz=dt.UTC).date().isoformat()
-        machine = (
-            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        )
-        text = (
-            f"# {name}\n\n{when}, {machine}, real MinIO on loopback, one run.\n\n{table(results)}"
-        )
-        (RESULTS / f"{name}.md").write_text(text)
-        (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
-        print(f"{text}\n({time.monotonic() - start:.0f} s)")
+        for row in chosen:
+            print(f"{row.name}: {row.title}", flush=True)
+            result = run_row(row, data, store).as_json()
+            report.write(RESULTS, rows, {row.name: result})
+            for line in report.lines(row, result):
+                print(f"  {line}")
+            print(f"  ({result['seconds']:.0f} s)", flush=True)
+        print(f"{len(chosen)} rows, {time.monotonic() - start:.0f} s; see {RESULTS}/README.md")
 
 
 if __name__ == "__main__":
-    if not Path(__file__).is_relative_to(REPOSITORY):
-        sys.exit("run it from the checkout")
     main()
