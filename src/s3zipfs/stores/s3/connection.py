@@ -140,8 +140,9 @@ class Connection:
             "allow_invalid_certificates": False,
             "connect_timeout": timedelta(seconds=self.connect_timeout),
             "read_timeout": timedelta(seconds=self.read_timeout),
-            # of the whole transfer, and here only for obstore's default of 30 s not to count
-            "timeout": timedelta(seconds=2 * self._settings.timeout),
+            # of the whole transfer, and here only for obstore's default of 30 s not to count:
+            # a transfer that progresses has no end but its own
+            "timeout": timedelta(days=1),
             "pool_max_idle_per_host": str(self._settings.max_requests),
             "pool_idle_timeout": timedelta(seconds=IDLE_SECONDS),
             "root_certificate": self._root_certificates,

@@ -21,6 +21,7 @@ from s3zipfs.errors import (
 )
 from s3zipfs.settings import Settings
 from s3zipfs.stores.base import BucketInfo, ListPage, ObjectId, ObjectInfo
+from s3zipfs.stores.s3.body import BodyReader
 from s3zipfs.stores.s3.connection import Connection
 from s3zipfs.stores.s3.translate import (
     Asked,
@@ -53,6 +54,7 @@ class S3Store:
 
     def __init__(self, settings: Settings) -> None:
         self._connection = Connection(settings)
+        self._bodies = BodyReader(self._connection.read_timeout)
         self._slots = asyncio.Semaphore(settings.max_requests)  # data requests under way
         self._client: asyncio.Task[Any] | None = None
         self._buckets: dict[str, obstore.store.S3Store] = {}
@@ -206,23 +208,20 @@ class S3Store:
 
     async def _get_by_client(self, asked: Asked, oid: ObjectId, start: int, end: int) -> memoryview:
         version = {} if oid.version_id is None else {"VersionId": oid.version_id}
-        answer, data = await self._ask(
-            asked,
-            lambda client: _get_and_read(
-                client,
+
+        async def get(client: Any) -> memoryview:
+            answer = await client.get_object(
                 Bucket=oid.bucket,
                 Key=oid.key,
                 Range=_http_range(start, end),
                 IfMatch=oid.etag,
                 **version,
-            ),
-        )
-        told = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
-        if told is None:
-            raise BadResponse(f"{asked.name}: the answer does not say which bytes it holds")
-        first, last, size = (int(number) for number in told.groups())
-        _compare(asked, (start, end), _Told(answer.get("ETag"), size, (first, last + 1)))
-        return _exactly(asked, data, end - start)
+            )
+            async with answer["Body"] as body:
+                _compare(asked, (start, end), _told_by_client(asked, answer))
+                return await self._bodies.read_by_client(asked, body, end - start)
+
+        return await self._ask(asked, get)
 
     # --- the bytes, by obstore ----------------------------------------------------------------
 
@@ -237,14 +236,13 @@ class S3Store:
             answer = await obstore.get_async(store, oid.key, options=options)
             meta = answer.meta
             _compare(asked, (start, end), _Told(meta["e_tag"], meta["size"], answer.range))
-            data = await answer.bytes_async()
+            return await self._bodies.read(asked, answer, end - start)
         except S3ZipError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
             if is_own_authority(error):
                 return await self._get_without_obstore(asked, oid, start, end)
             raise by_obstore(asked, error) from None
-        return _exactly(asked, memoryview(data), end - start)
 
     async def _get_without_obstore(
         self, asked: Asked, oid: ObjectId, start: int, end: int
@@ -314,10 +312,12 @@ async def _nothing(_client: Any) -> None:
     """Ask nothing; the client is open then, so there are credentials."""
 
 
-async def _get_and_read(client: Any, **question: str) -> tuple[dict[str, Any], memoryview]:
-    answer = await client.get_object(**question)
-    async with answer["Body"] as body:
-        return answer, memoryview(await body.read())
+def _told_by_client(asked: Asked, answer: dict[str, Any]) -> _Told:
+    told = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
+    if told is None:
+        raise BadResponse(f"{asked.name}: the answer does not say which bytes it holds")
+    first, last, size = (int(number) for number in told.groups())
+    return _Told(answer.get("ETag"), size, (first, last + 1))
 
 
 def _http_range(start: int, end: int) -> str:
@@ -343,9 +343,3 @@ def _compare(asked: Asked, wanted: tuple[int, int], told: _Told) -> None:
         raise ObjectChanged(f"{asked.name}: asked up to {wanted[1]}, has {told.size} bytes")
     if told.range != wanted:
         raise BadResponse(f"{asked.name}: asked for bytes {wanted}, the answer holds {told.range}")
-
-
-def _exactly(asked: Asked, data: memoryview, length: int) -> memoryview:
-    if len(data) != length:
-        raise BadResponse(f"{asked.name}: {len(data)} bytes came, {length} were announced")
-    return data
