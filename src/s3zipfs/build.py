@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from s3zipfs.archive.registry import Archives
 from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.cache.indexes import PersistedIndexes
 from s3zipfs.cache.reader import Fetcher
@@ -40,7 +41,8 @@ def build_tree(
     network = Network()
     budget = MemoryBudget(settings.memory)
     cache = ExtentCache(budget)
-    fetcher = Fetcher(store, network, cache, max_requests=settings.max_requests)
+    disk = DiskCache(settings.cache_dir, max_bytes=settings.cache_size, budget=budget)
+    fetcher = Fetcher(store, network, cache, disk, max_requests=settings.max_requests)
     folders = Folders(
         store,
         network,

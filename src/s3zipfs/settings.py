@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dotenv import load_dotenv
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from s3zipfs.errors import SettingsError
@@ -52,6 +52,16 @@ def _folder_or_none(value: Any) -> Any:
     if isinstance(value, str | Path):
         # Absolute at once: a mount leaves the directory it was started in.
         return None if str(value) == "none" else Path(value).expanduser().absolute()
+    return value
+
+
+# Fewer bytes are few segments, of which one goes at a time (`cache.blockwriter`).
+SMALLEST_CACHE = 64 << 20
+
+
+def _nothing_or_enough(value: int) -> int:
+    if 0 < value < SMALLEST_CACHE:
+        raise ValueError(f"{value} bytes are too few; give 0, or at least {SMALLEST_CACHE >> 20}M")
     return value
 
 
@@ -148,6 +158,11 @@ class Settings(BaseSettings):
         default_factory=default_cache_dir,
         description="directory for what outlives the process; none keeps nothing "
         "(default $XDG_CACHE_HOME/s3zipfs or ~/.cache/s3zipfs, of root /var/cache/s3zipfs)",
+    )
+    cache_size: Annotated[int, AfterValidator(_nothing_or_enough)] = Field(
+        default=10 << 30,
+        ge=0,
+        description="bytes of disk for what was fetched, 0 for none; at least 64M",
     )
     index_cache_size: int = Field(
         default=2 << 30, ge=0, description="bytes of disk for the indexes of large archives"

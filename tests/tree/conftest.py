@@ -30,6 +30,8 @@ def make_tree(store: CountingStore) -> Iterator[MakeTree]:
     made: list[Tree] = []
 
     def make(*sources: str, **settings: object) -> Tree:
+        # Requests are counted here, and other tests make the same objects.
+        settings.setdefault("cache_size", 0)
         tree = build_tree(Settings(**settings), sources, store=store)  # type: ignore[arg-type]
         made.append(tree)
         return tree

@@ -138,7 +138,7 @@ def test_on_a_network_file_system_the_index_is_read_into_memory(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indexfile, "SMALLEST_MAPPED", 0)
-    monkeypatch.setattr(indexfile, "_is_local", lambda _descriptor: False)
+    monkeypatch.setattr(indexfile, "is_local", lambda _descriptor: False)
     cache.save(INFO, INDEX)
     opened = cache.open(INFO)
     assert opened is not None
@@ -148,12 +148,12 @@ def test_on_a_network_file_system_the_index_is_read_into_memory(
 def test_the_file_system_of_the_tests_is_told(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert indexfile._is_local(descriptor)
+        assert indexfile.is_local(descriptor)
     finally:
         os.close(descriptor)
     descriptor = os.open("/proc", os.O_RDONLY)
     try:
-        assert not indexfile._is_local(descriptor)
+        assert not indexfile.is_local(descriptor)
     finally:
         os.close(descriptor)
 

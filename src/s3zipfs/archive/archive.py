@@ -118,8 +118,10 @@ class Archive:
         except BadMember as error:
             named = BadMember(f"{self.info.id}: {error}")
             self._faults.remember(self.info.id, number, named)
-            for content in (self.info.id, (self.info.id, number)):
-                self._cache.discard(content)
+            self._cache.discard((self.info.id, number))
+            header = member.local_header_offset
+            reach = int(self._data_starts[number]) or local_header_span(member)
+            self._reader.discard(header, header + reach + member.compressed_size)
             raise named from error
 
     def _path(self, number: int) -> str:

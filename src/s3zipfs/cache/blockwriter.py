@@ -2,8 +2,9 @@
 
 A segment is a file that only grows, written by one process at a time (flock), and removed as a
 whole: eviction is one `unlink`, and who reads from it meanwhile still does. It is allocated ahead
-of what is written, by which ext4 takes 5 GB/s instead of 0.4 to 1.4. Records are written before
-their rows are committed, so what a killed process leaves behind a segment's committed length is
+of what is written, so that a full disk is met between records, and since it is faster: 0.1 to 0.5 s
+of the processor per GiB on ext4, and 0.4 to 0.6 without. Records are written before their rows are
+committed, so what a killed process leaves behind a segment's committed length is
 nobody's, and is written over.
 """
 

@@ -7,12 +7,15 @@ import contextlib
 import threading
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TypeVar
 
+from s3zipfs.cache.blockreader import Held
+from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import Extent, ExtentCache, joined, slices
 from s3zipfs.cache.streams import StreamTable
 from s3zipfs.errors import Interrupted
-from s3zipfs.stores.base import ObjectInfo, ObjectStore
+from s3zipfs.stores.base import ObjectId, ObjectInfo, ObjectStore
 from s3zipfs.stores.network import Network
 from s3zipfs.waiting import Wait
 
@@ -27,35 +30,64 @@ class Fetcher:
     """Puts the bytes of objects into the cache: the store, the loop it runs on, the cache."""
 
     def __init__(
-        self, store: ObjectStore, network: Network, cache: ExtentCache, *, max_requests: int
+        self,
+        store: ObjectStore,
+        network: Network,
+        cache: ExtentCache,
+        disk: DiskCache,
+        *,
+        max_requests: int,
     ) -> None:
         self.store = store
         self.network = network
         self.cache = cache
+        self.disk = disk
         # Of the requests that may be under way: a new range that somebody waits for finds one free.
         self._ahead = asyncio.Semaphore(max(1, max_requests * 3 // 4))
 
     def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
-        """Start one GET for each claimed extent; its end completes or fails the extent."""
+        """Start to fetch each claimed extent, from the disk or by a GET, which complete or fail it.
+
+        Reads the disk in the calling thread.
+        """
         for extent in missing:
-            self.network.submit(self._fill(info, extent, contextlib.nullcontext()))
+            self._start(info, extent, contextlib.nullcontext())
 
     def start_ahead(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """The same for what nobody waits for yet."""
         for extent in missing:
-            self.network.submit(self._fill(info, extent, self._ahead))
+            self.disk.run(partial(self._start, info, extent, self._ahead))
+
+    def start_elsewhere(self, info: ObjectInfo, missing: list[Extent]) -> None:
+        """The same for the network's thread, which must not wait for the disk."""
+        for extent in missing:
+            self.disk.run(partial(self._start, info, extent, contextlib.nullcontext()))
+
+    def _start(
+        self, info: ObjectInfo, extent: Extent, turn: AbstractAsyncContextManager[None]
+    ) -> None:
+        held = self.disk.look(info.id, extent.start, extent.end)
+        if held is not None and not held.gaps:
+            self.cache.complete(extent, held.data)
+        else:
+            self.network.submit(self._fill(info, extent, held, turn))
 
     def close(self) -> None:
-        """Close the store's connections and stop the network thread."""
+        """Close the store's connections and stop the threads of the network and the disk."""
+        self.disk.close()
         self.network.submit(self.store.close()).result(timeout=5)
         self.network.close()
 
     async def _fill(
-        self, info: ObjectInfo, extent: Extent, turn: AbstractAsyncContextManager[None]
+        self,
+        info: ObjectInfo,
+        extent: Extent,
+        held: Held | None,
+        turn: AbstractAsyncContextManager[None],
     ) -> None:
         try:
             async with turn:
-                data = await self.store.get_range(info.id, extent.start, extent.end)
+                data = await self._get(info.id, extent, held)
         except asyncio.CancelledError:
             self.cache.fail(extent, Interrupted("the mount is stopping"))
             raise
@@ -63,6 +95,22 @@ class Fetcher:
             self.cache.fail(extent, error)
         else:
             self.cache.complete(extent, data)
+
+    async def _get(self, oid: ObjectId, extent: Extent, held: Held | None) -> memoryview:
+        """The extent, of which some may have been on disk; what is fetched is kept there."""
+
+        async def get(start: int, end: int) -> memoryview:
+            data = await self.store.get_range(oid, start, end)
+            self.disk.offer(oid, start, data)
+            return data
+
+        if held is None:
+            return await get(extent.start, extent.end)
+        for (start, _), data in zip(
+            held.gaps, await asyncio.gather(*(get(*gap) for gap in held.gaps)), strict=True
+        ):
+            held.put(start, data)
+        return held.data
 
 
 class ObjectReader:
@@ -78,7 +126,9 @@ class ObjectReader:
         """The bytes `[start, end)`, in order, without a copy. `end` lies within the object."""
         if end <= start:
             return []
-        covering = self._claim(start, end)
+        cache = self._fetcher.cache
+        covering, missing = cache.claim(self.info.id, start, end, chunk=MAX_GET)
+        self._fetcher.start(self.info, missing)
         self._read_ahead(start, end)
         data = [wait.result(extent.future) for extent in covering]
         return slices(covering, data, start, end)
@@ -99,15 +149,16 @@ class ObjectReader:
 
     async def fetch(self, start: int, end: int) -> memoryview:
         """The same bytes for a coroutine of the network loop, as one buffer."""
-        covering = self._claim(start, end)
+        cache = self._fetcher.cache
+        covering, missing = cache.claim(self.info.id, start, end, chunk=MAX_GET)
+        self._fetcher.start_elsewhere(self.info, missing)
         data = [await shared(extent.future) for extent in covering]
         return joined(slices(covering, data, start, end))
 
-    def _claim(self, start: int, end: int) -> list[Extent]:
-        cache = self._fetcher.cache
-        covering, missing = cache.claim(self.info.id, start, end, chunk=MAX_GET)
-        self._fetcher.start(self.info, missing)
-        return covering
+    def discard(self, start: int, end: int) -> None:
+        """Forget `[start, end)`, on disk too: its bytes turned out not to be those of the store."""
+        self._fetcher.cache.discard(self.info.id)
+        self._fetcher.disk.discard(self.info.id, start, end)
 
 
 def shared(future: Future[T]) -> asyncio.Future[T]:

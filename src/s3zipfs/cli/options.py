@@ -67,6 +67,7 @@ _STORE_OPTIONS = (
     _option("max_directory_bytes", type=SIZE, metavar="BYTES"),
     _option("encoding", metavar="NAME"),
     _option("cache_dir", type=click.Path(path_type=Path), metavar="DIR"),
+    _option("cache_size", type=SIZE, metavar="BYTES"),
     _option("index_cache_size", type=SIZE, metavar="BYTES"),
     _option("strip_suffix", is_flag=True),
 )
