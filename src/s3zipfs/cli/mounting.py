@@ -22,6 +22,8 @@ from s3zipfs.waiting import Wait
 
 log = logging.getLogger(__name__)
 
+FLUSH_SECONDS = 5.0  # at the end, for the disk: at most 64 MiB are waiting
+
 # Read again when credentials are rotated, from another directory by then.
 _FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 
@@ -109,6 +111,7 @@ def _serve(
             allow_other=allow_other,
             on_ready=on_ready,
         )
+        tree.flush(FLUSH_SECONDS)
         end_process(0)
 
 

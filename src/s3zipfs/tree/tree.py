@@ -263,6 +263,10 @@ class Tree:
         """The directory that an object stands in, and its name there."""
         return self._folders.place(info)
 
+    def flush(self, seconds: float) -> None:
+        """Let what was fetched reach the disk, for at most that time."""
+        self._fetcher.disk.flush(seconds)
+
     def close(self) -> None:
         """Close the connections and stop the network thread; nothing works afterwards."""
         self._fetcher.close()
