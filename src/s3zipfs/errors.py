@@ -9,6 +9,7 @@ S3ZipError
 ├── StoreUnavailable      transport, TLS, 5xx: says nothing about the object
 │   ├── EndpointUnreachable  nothing there that may be talked to: closed port, no host, TLS
 │   └── BadResponse       an answer came, and is not what was asked for
+│       └── ClockDiffers  the store refuses requests signed by this machine's clock
 ├── TooManyWaiting        so many wait for the store that one more would block the mount
 ├── OutOfResources        no descriptor, no memory: of this process, not of the object
 ├── BadArchive            the whole object is not a zip that can be trusted
@@ -70,6 +71,10 @@ class EndpointUnreachable(StoreUnavailable):
 
 class BadResponse(StoreUnavailable):
     """The answer contradicts the question: length, range or ETag differ. Its bytes are dropped."""
+
+
+class ClockDiffers(BadResponse):
+    """This machine's clock and the store's are too far apart for signed requests (S3: 15 min)."""
 
 
 class TooManyWaiting(S3ZipError):

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
 from botocore.utils import parse_timestamp
 
-from s3zipfs.errors import AccessDenied, SettingsError
+from s3zipfs.errors import AccessDenied, BadResponse, SettingsError
 from s3zipfs.settings import Settings
 from s3zipfs.stores.s3.translate import NO_CREDENTIALS
 
@@ -125,7 +125,15 @@ class Connection:
         client = await filesystem.set_session()
         if self.custom_endpoint is not None:
             client.meta.events.register_last("before-parameter-build.s3", _stay_here)
+            client.meta.events.register_first("after-call.s3", self._refuse_others)
         return client
+
+    def _refuse_others(self, http_response: Any, **_: Any) -> None:
+        # aiohttp follows a 307 to any host, and nothing else would show in a listing or a HEAD.
+        asked, answered = urlsplit(self.endpoint), urlsplit(http_response.url)
+        if (asked.scheme, asked.netloc) != (answered.scheme, answered.netloc):
+            http_response.raw.close()
+            raise BadResponse(f"{self.endpoint}: redirected to {answered.netloc}; not followed")
 
     def open_bucket(self, bucket: str, region: str | None = None) -> obstore.store.S3Store:
         """An obstore store of that bucket; `region` (AWS only) where it is not the settings'.

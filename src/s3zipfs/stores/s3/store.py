@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError
 from s3zipfs.errors import (
     AccessDenied,
     BadResponse,
+    ClockDiffers,
     ObjectChanged,
     S3ZipError,
     SettingsError,
@@ -242,7 +243,20 @@ class S3Store:
         except Exception as error:  # noqa: BLE001 - likewise
             if is_own_authority(error):
                 return await self._get_without_obstore(asked, oid, start, end)
-            raise by_obstore(asked, error) from None
+            known = by_obstore(asked, error)
+            if isinstance(known, ClockDiffers):
+                known = await self._measured(asked, known)
+            raise known from None
+
+    async def _measured(self, asked: Asked, known: ClockDiffers) -> ClockDiffers:
+        # obstore shows no headers of a refusal: one more, for its `Date`.
+        try:
+            await self._ask(asked, lambda client: client.head_bucket(Bucket=asked.bucket))
+        except ClockDiffers as measured:
+            return measured
+        except S3ZipError as error:
+            _log.debug("%s: how far is not known: %s", known, error)
+        return known
 
     async def _get_without_obstore(
         self, asked: Asked, oid: ObjectId, start: int, end: int

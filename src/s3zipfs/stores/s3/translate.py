@@ -13,6 +13,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -22,6 +24,7 @@ from botocore import parsers
 from s3zipfs.errors import (
     AccessDenied,
     BadResponse,
+    ClockDiffers,
     DeadlineExceeded,
     EndpointUnreachable,
     NotFound,
@@ -103,7 +106,7 @@ def by_status(asked: Asked, status: int, code: str, message: str) -> S3ZipError:
     if code == "NoSuchBucket":
         return NotFound(f"s3://{asked.bucket}: no such bucket")
     if code == "RequestTimeTooSkewed":
-        return BadResponse(f"{asked.endpoint}: this machine's clock differs from the store's")
+        return clock_differs(asked, None)
     if code in _REFUSED:
         return CredentialsRefused(f"{asked.name}: {_REFUSED[code]}")
     if code in _DENIED:
@@ -121,6 +124,29 @@ def by_status(asked: Asked, status: int, code: str, message: str) -> S3ZipError:
     if status >= 500 or status in {408, 429}:
         return StoreUnavailable(f"{asked.endpoint}: {status}{_said(code, message)}")
     return _unexpected(asked, status, code, message)
+
+
+MOST_SKEW = timedelta(minutes=15)  # S3's limit
+
+
+def clock_differs(asked: Asked, skew: timedelta | None) -> ClockDiffers:
+    """The error for clocks too far apart; `skew` is the store's less ours, where that is known."""
+    clock = f"{asked.endpoint}: this machine's clock"
+    if skew is None:
+        return ClockDiffers(f"{clock} differs from the store's")
+    by = timedelta(seconds=round(abs(skew.total_seconds())))
+    return ClockDiffers(
+        f"{clock} is {by} {'behind' if skew > timedelta(0) else 'ahead of'} the store's"
+    )
+
+
+def _skew(date: str) -> timedelta | None:
+    """The store's clock less ours, from its `Date` header."""
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return told.replace(tzinfo=told.tzinfo or UTC) - datetime.now(UTC)
 
 
 def _unexpected(asked: Asked, status: int, code: str, message: str) -> BadResponse:
@@ -328,4 +354,8 @@ def _by_client_error(asked: Asked, response: dict[str, Any]) -> S3ZipError:
     # HEAD has no body; MinIO gives its code in a header.
     code = headers.get("x-minio-error-code") or str(told.get("Code", ""))
     status = int(answer.get("HTTPStatusCode") or 500)
+    skew = _skew(headers.get("date", ""))
+    # A refused HEAD has no body to say why.
+    if code == "RequestTimeTooSkewed" or (status == 403 and skew and abs(skew) > MOST_SKEW):
+        return clock_differs(asked, skew)
     return by_status(asked, status, code, str(told.get("Message", "")))
