@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from s3zipfs.cache.records import FORMAT, LARGEST, Place
 
@@ -112,6 +112,12 @@ class BlockIndex:
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         self._db.execute(f"PRAGMA journal_size_limit = {2 * _LOG_PAGES * 4096}")
         self._db.execute("SELECT id FROM segments LIMIT 1").fetchone()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connection."""
