@@ -14,7 +14,8 @@ from trees import WAIT, MakeTree, names, read, zipped
 
 from s3zipfs.archive import registry
 from s3zipfs.cache import indexfile
-from s3zipfs.cache.indexes import FOLDER, PersistedIndexes
+from s3zipfs.cache.indexes import PersistedIndexes
+from s3zipfs.cache.indexfolder import FOLDER
 from s3zipfs.errors import NotFound, SettingsError
 from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.stores.counting import CountingStore

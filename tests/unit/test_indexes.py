@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 from large_zips import large_directory
 
-from s3zipfs.cache import indexes, indexfile
-from s3zipfs.cache.indexes import FOLDER, PersistedIndexes
+from s3zipfs.cache import indexes, indexfile, indexfolder
+from s3zipfs.cache.indexes import PersistedIndexes
+from s3zipfs.cache.indexfolder import FOLDER
 from s3zipfs.settings import Settings
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.zipformat.index import COLUMNS, MemberIndex, build_index
@@ -508,7 +509,7 @@ def test_what_a_killed_writer_left_is_removed_at_the_next_write(
 def test_a_writer_that_stands_still_is_not_waited_for(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexes, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(indexfolder, "LOCK_SECONDS", 0.1)
     saved_file(cache, tmp_path)
     folder = os.open(tmp_path / "cache" / FOLDER, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
@@ -524,7 +525,7 @@ SAVER = """
 import sys
 from pathlib import Path
 from test_indexes import INDEX, cache_in, assert_equal, numbered
-from s3zipfs.cache import indexes, indexfile
+from s3zipfs.cache import indexes, indexfile, indexfolder
 indexes.SMALLEST = indexfile.SMALLEST_MAPPED = 0
 cache = cache_in(Path(sys.argv[1]), max_bytes=4 * INDEX.nbytes)
 for turn in range(60):

@@ -25,6 +25,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from s3zipfs.cache.indexfolder import UnusableError
 from s3zipfs.zipformat.index import COLUMNS, Columns, MemberIndex
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -59,10 +60,6 @@ _LOCAL: Final = frozenset(
         0x794C7630,  # overlayfs
     }
 )
-
-
-class UnusableError(Exception):
-    """Why a file is not what its name promises."""
 
 
 @dataclass(frozen=True, slots=True)
