@@ -54,6 +54,7 @@ class Mount:
             path.mkdir()
         self.path = path
         self._prefix = prefix
+        self._is_kept = False
         self.log = path.with_name(path.name + ".log")
         program = [*prefix, python, "-m", "s3zipfs", "mount"]
         program += [*sources, str(path), "--foreground", "--endpoint-url", server.endpoint]
@@ -97,8 +98,12 @@ class Mount:
             if kind is None:
                 raise AssertionError(f"SIGTERM did not end it: {self.log.read_text()}") from None
         finally:
-            if mounted_type(self.path) is not None:
+            if mounted_type(self.path) is not None and not self._is_kept:
                 subprocess.run([*self._prefix, "fusermount3", "-uz", str(self.path)], check=False)
+
+    def keep(self) -> None:
+        """Leave what is mounted as it is when the block ends, dead as it may be."""
+        self._is_kept = True
 
     def memory(self, field: str = "VmHWM") -> int:
         """Bytes of memory: `VmHWM` is the peak, `VmRSS` what is held now."""

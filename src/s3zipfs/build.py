@@ -36,8 +36,11 @@ def build_tree(
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
     """
     check_encoding(settings.encoding)
+    reload_credentials = None
     if store is None:
-        store = RetryingStore(S3Store(settings), timeout=settings.timeout)
+        s3 = S3Store(settings)
+        reload_credentials = s3.reload_credentials
+        store = RetryingStore(s3, timeout=settings.timeout)
     network = Network()
     budget = MemoryBudget(settings.memory)
     cache = ExtentCache(budget)
@@ -49,6 +52,7 @@ def build_tree(
         budget,
         ArchivePatterns(settings.archive_patterns, settings.exclude),
         ttl=settings.ttl,
+        immutable=settings.immutable,
         strip_suffix=settings.strip_suffix,
     )
     archives = Archives(
@@ -62,7 +66,7 @@ def build_tree(
         max_directory_bytes=settings.max_directory_bytes,
         on_changed=folders.expire,
     )
-    return Tree(folders, archives, fetcher, _named(sources))
+    return Tree(folders, archives, fetcher, _named(sources), reload_credentials=reload_credentials)
 
 
 def _named(sources: Sequence[str]) -> dict[str, Folder]:

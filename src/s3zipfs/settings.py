@@ -6,8 +6,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from dotenv import load_dotenv
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from s3zipfs.errors import SettingsError
@@ -143,6 +150,11 @@ class Settings(BaseSettings):
     ttl: float = Field(
         default=30.0, ge=0, description="seconds for which a listing or a missing name is believed"
     )
+    immutable: bool = Field(
+        default=False,
+        description="archives are never replaced: believe their names for ever. One that is "
+        "replaced after all is an error to its readers",
+    )
 
     # Bounds
     memory: int = Field(
@@ -168,19 +180,35 @@ class Settings(BaseSettings):
         default=2 << 30, ge=0, description="bytes of disk for the indexes of large archives"
     )
 
+    # The log
+    verbose: bool = Field(default=False, description="log more")
+
     @property
     def archive_patterns(self) -> tuple[str, ...]:
         """The defaults and what was added to them."""
         return DEFAULT_ARCHIVES + self.archive
 
 
+_from_files: dict[str, str] = {}  # what env files have put into the environment of this process
+
+
 def _read_env_file(path: Path) -> None:
-    # Into the environment, not into Settings: AWS_… names in it are botocore's to read.
+    """Into the environment, not into Settings: AWS_… names in it are botocore's to read.
+
+    A variable that was set otherwise stays. One that the file set before follows the file.
+    """
     try:
         with path.open(encoding="utf-8") as lines:
-            load_dotenv(stream=lines, override=False)
+            found = dotenv_values(stream=lines)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"env file {path}: {error}") from error
+    for name, value in _from_files.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    _from_files.clear()
+    for name, given in found.items():
+        if given is not None and name not in os.environ:
+            os.environ[name] = _from_files[name] = given
 
 
 def load_settings(env_file: Path | None = None, **given: Any) -> Settings:

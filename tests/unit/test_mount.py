@@ -80,22 +80,23 @@ class World:
 
     def __init__(self) -> None:
         self.ready = 0
+        self.hangups = 0
         self.unmounted: list[str | None] = []
+        self.table = [OURS]  # of the kernel
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World()
-    table = [OURS]
 
     def unmount(_path: Path, *, device: str | None = None) -> None:
         made.unmounted.append(device)
-        table.clear()
+        made.table.clear()
 
     monkeypatch.setattr(mount, "Session", Session)
     monkeypatch.setattr(mount, "Operations", Operations)
     monkeypatch.setattr(mountpoint, "prepare", lambda *_, **__: None)
-    monkeypatch.setattr(mountpoint, "mount_at", lambda _: table[-1] if table else None)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _: made.table[-1] if made.table else None)
     monkeypatch.setattr(mountpoint, "unmount", unmount)
     monkeypatch.setattr(mountpoint, "claimed", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(os, "statvfs", lambda _: None)
@@ -118,14 +119,26 @@ def serve(
         for number in signals:
             os.kill(os.getpid(), number)
 
+    def hung_up() -> None:
+        world.hangups += 1
+
     tree: Any = None
-    mount.serve(tree, PATH, source="s3://lab", timeout=1.0, allow_other=False, on_ready=ready)
+    mount.serve(
+        tree,
+        PATH,
+        source="s3://lab",
+        timeout=1.0,
+        allow_other=False,
+        on_ready=ready,
+        on_hangup=hung_up,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_and_a_hangup_does_not(world: World, number: signal.Signals) -> None:
     serve(world, signal.SIGHUP, signal.SIGHUP, number)
     assert world.ready == 1
+    assert world.hangups == 2
     assert world.unmounted == [OURS.device]
 
 
@@ -167,10 +180,20 @@ def test_when_all_is_blocked_it_leaves_by_force(
 
 def test_an_unmount_from_outside_ends_it(world: World) -> None:
     def unmounted() -> None:
+        world.table.clear()
         Session.latest.ended.set()
 
     serve(world, on_ready=unmounted)
     assert world.unmounted == []  # the place may have another mount by now
+
+
+def test_a_connection_that_was_aborted_is_an_error_and_leaves_nothing(world: World) -> None:
+    def aborted() -> None:
+        Session.latest.ended.set()  # the loop ends as after an unmount, and it is still mounted
+
+    with pytest.raises(MountError, match="aborted"):
+        serve(world, on_ready=aborted)
+    assert world.unmounted == [OURS.device]
 
 
 @pytest.mark.parametrize("status", [-errno.EIO, RuntimeError("broken")])

@@ -66,6 +66,8 @@ def test_what_is_mounted_is_not_touched_to_find_its_path(
 
 def refuses(path: Path, *words: str, allow_other: bool = False) -> None:
     with pytest.raises(MountError, match=".*".join(map(re.escape, words))):
+        mountpoint.check(path, allow_other=allow_other)
+    with pytest.raises(MountError, match=".*".join(map(re.escape, words))):
         mountpoint.prepare(path, allow_other=allow_other)
 
 
@@ -176,9 +178,12 @@ def test_only_a_dead_mount_of_ours_is_taken_away(
     unmounted = mounted("fuse.sshfs", errno.ENOTCONN)
     refuses(tmp_path, "(fuse.sshfs) is mounted there and dead", f"umount -l {tmp_path}")
     assert unmounted == []
-    unmounted = mounted("fuse.s3zipfs", errno.ENOTCONN)
-    mountpoint.prepare(tmp_path, allow_other=False)
-    assert unmounted == [tmp_path]
+    for dead in (errno.ENOTCONN, errno.ECONNABORTED):
+        unmounted = mounted("fuse.s3zipfs", dead)
+        mountpoint.check(tmp_path, allow_other=False)
+        assert unmounted == [], "its readers would see an empty directory from here on"
+        mountpoint.prepare(tmp_path, allow_other=False)
+        assert unmounted == [tmp_path]
 
 
 def test_a_mount_that_does_not_answer_is_not_waited_for(

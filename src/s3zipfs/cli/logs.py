@@ -32,6 +32,11 @@ def to_file(path: Path, *, verbose: bool) -> None:
     _configure(_OwnersFile(path, maxBytes=_LOG_BYTES, backupCount=2), verbose=verbose)
 
 
+def set_level(*, verbose: bool) -> None:
+    """Log more, or as usual, from now on."""
+    logging.getLogger("s3zipfs").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
 def hold() -> Callable[[], None]:
     """Keep records back until the function that is returned is called.
 
@@ -91,7 +96,7 @@ def _configure(handler: logging.Handler, *, verbose: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    logging.getLogger("s3zipfs").setLevel(logging.DEBUG if verbose else logging.INFO)
+    set_level(verbose=verbose)
     for name in _QUIET:  # never below WARNING: botocore shows headers at DEBUG
         logging.getLogger(name).setLevel(logging.WARNING)
     threading.excepthook = _log_thread_error

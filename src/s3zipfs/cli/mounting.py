@@ -7,8 +7,9 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,9 @@ from s3zipfs.errors import SettingsError
 from s3zipfs.fuse import mountpoint as places
 from s3zipfs.settings import Settings
 from s3zipfs.waiting import Wait
+
+if TYPE_CHECKING:
+    from s3zipfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +51,19 @@ def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
     ready_fd = options.pop("ready_fd")
     log_file, verbose = options.pop("log_file"), options.pop("verbose")
     foreground, allow_other = options.pop("foreground"), options.pop("allow_other")
+    options["verbose"] = verbose or None  # as a setting: the environment may say
+    if options["env_file"] is not None:  # read again at SIGHUP, from another directory by then
+        options["env_file"] = options["env_file"].absolute()
     if "://" in mountpoint:
         raise click.UsageError(f"{mountpoint} is a source; the mountpoint comes last")
-    settings = settings_of(options)
+    settings = settings_of(dict(options))
     path = places.absolute(mountpoint)
-    places.prepare(path, allow_other=allow_other)
+    places.check(path, allow_other=allow_other)
     if not foreground:
         background.mount(path, log_file)
         return
     word = background.Word(ready_fd)
-    release = _log_to(log_file, verbose=verbose)
+    release = _log_to(log_file, verbose=settings.verbose)
 
     def on_ready() -> None:
         release()
@@ -65,7 +72,7 @@ def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
         word.give(background.READY)
 
     try:
-        _serve(settings, sources, path, allow_other=allow_other, on_ready=on_ready)
+        _serve(settings, sources, path, options, allow_other=allow_other, on_ready=on_ready)
     except Exception as error:
         if log_file is not None and not is_expected(error):
             log.exception("unexpected error")
@@ -90,6 +97,7 @@ def _serve(
     settings: Settings,
     sources: Sequence[str],
     path: Path,
+    options: dict[str, Any],
     *,
     allow_other: bool,
     on_ready: Callable[[], None],
@@ -110,9 +118,33 @@ def _serve(
             timeout=settings.timeout,
             allow_other=allow_other,
             on_ready=on_ready,
+            on_hangup=lambda: _reload(tree, dict(options)),
         )
         tree.flush(FLUSH_SECONDS)
         end_process(0)
+
+
+def _reload(tree: Tree, options: dict[str, Any]) -> None:
+    """Apply what may change while mounted: credentials, `ttl`, `verbose`. All else stays."""
+    try:
+        settings = settings_of(options)
+    except SettingsError as error:
+        log.warning("nothing is reloaded: %s", error)
+        return
+    logs.set_level(verbose=settings.verbose)
+    credentials = tree.reload(ttl=settings.ttl)
+    log.info("reloaded: --ttl %g%s", settings.ttl, ", verbose" if settings.verbose else "")
+    if credentials is not None:
+        credentials.add_done_callback(_tell_of_credentials)
+
+
+def _tell_of_credentials(reloaded: Future[bool]) -> None:
+    if reloaded.cancelled():
+        return
+    if (error := reloaded.exception()) is not None:
+        log.warning("the old credentials stay: %s", error)
+    elif not reloaded.result():
+        log.info("the credentials are as they were")
 
 
 def _url(source: str) -> str:

@@ -62,6 +62,7 @@ _STORE_OPTIONS = (
     _option("exclude", "--exclude", multiple=True, metavar="PATTERN"),
     _option("timeout", type=float, metavar="S"),
     _option("ttl", type=float, metavar="S"),
+    _option("immutable", is_flag=True),
     _option("memory", type=SIZE, metavar="BYTES"),
     _option("max_requests", type=int, metavar="N"),
     _option("max_directory_bytes", type=SIZE, metavar="BYTES"),
@@ -86,7 +87,7 @@ def settings_of(options: dict[str, Any]) -> Settings:
     given = {name: options.pop(name) for name in list(options) if name in Settings.model_fields}
     for name in _PATTERNS:
         given[name] = given[name] or None  # not given: the environment may say
-    for name in ("anonymous", "strip_suffix"):
+    for name in ("anonymous", "immutable", "strip_suffix"):
         given[name] = given[name] or None
     settings = load_settings(env_file, **given)
     if settings.ca_bundle is not None:  # a mount's process leaves the directory

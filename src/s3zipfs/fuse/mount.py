@@ -56,12 +56,14 @@ def serve(
     timeout: float,
     allow_other: bool,
     on_ready: Callable[[], None],
+    on_hangup: Callable[[], None],
 ) -> None:
     """Mount the tree and answer until it is unmounted, or SIGTERM or SIGINT comes.
 
     Signals belong to the main thread, which waits; libfuse's loop runs in another. It knows
     nothing of signals then (it would exit at SIGHUP). `on_ready` is called once the kernel has
-    been answered and the mount is in its table, unless a signal comes first.
+    been answered and the mount is in its table, unless a signal comes first; `on_hangup` at each
+    SIGHUP, while the mount goes on.
 
     The process is to end afterwards (`end_process`): the signal handlers stay, and threads may be
     blocked.
@@ -69,12 +71,13 @@ def serve(
     Raises:
         MountError: the mount could not be made or its loop failed; nothing is left behind.
     """
-    mountpoint.prepare(path, allow_other=allow_other)
     operations = Operations(tree, timeout=timeout)
     options = _options(source, allow_other=allow_other)
     session = Session(operations.handlers(), str(path), options, MAX_THREADS)
     inbox: _Inbox = queue.SimpleQueue()
     _catch_signals(inbox)
+    # As late as this: a dead mount says that it is dead, while an empty directory would lie.
+    mountpoint.prepare(path, allow_other=allow_other)
     mounted = _mount(session, path)
     loop = threading.Thread(target=_run, args=(session, inbox), name="s3zipfs-fuse", daemon=True)
     try:
@@ -84,7 +87,7 @@ def serve(
             operations.start(session)
             log.info("ready: %s is mounted at %s", source, path)
             on_ready()
-            signalled = _wait_for_the_end(inbox)
+            signalled = _wait_for_the_end(inbox, mounted, on_hangup)
     except BaseException:
         _end(session, operations, mounted, inbox, loop, status=1)
         raise
@@ -157,22 +160,25 @@ def _wait_until_answered(path: Path, operations: Operations, inbox: _Inbox) -> b
                 return False
 
 
-def _wait_for_the_end(inbox: _Inbox) -> bool:
+def _wait_for_the_end(inbox: _Inbox, mounted: MountEntry, on_hangup: Callable[[], None]) -> bool:
     """True where a signal came, False where somebody else unmounted."""
     while not _ends(event := inbox.get()):
-        if isinstance(event, _Ended):
+        if event is signal.SIGHUP:
+            log.info("SIGHUP: reloading")
+            on_hangup()
+        elif isinstance(event, _Ended):
             if event.error is not None:
                 raise MountError(f"the mount failed: {event.error}") from event.error
+            there = mountpoint.mount_at(mounted.path)
+            if there is not None and there.device == mounted.device:
+                raise MountError(f"{mounted.path}: the connection to the kernel was aborted")
             return False
     return True
 
 
 def _ends(event: signal.Signals | _Answered | _Ended) -> bool:
     """Whether it is a signal that ends the mount."""
-    if event is signal.SIGHUP:
-        log.info("SIGHUP: nothing is reloaded yet; the mount stays")
-        return False
-    if isinstance(event, signal.Signals):
+    if isinstance(event, signal.Signals) and event is not signal.SIGHUP:
         log.info("%s: ending", event.name)
         return True
     return False

@@ -26,6 +26,8 @@ _STATUS = Path("/proc/self/status")
 _CAP_SYS_ADMIN = 21  # linux/capability.h
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _MAX_LINKS = 40  # path_resolution(7)
+# Of a mount without a daemon; of one whose connection was aborted (fuse_abort_conn, Linux 4.20).
+_DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 ANSWER_SECONDS = 5.0  # statfs of a live mount of ours never waits for the network
 UNMOUNT_SECONDS = 2.0  # fusermount3 -z waits for nobody
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -85,15 +87,38 @@ def absolute(path: str | Path) -> Path:
     raise MountError(f"{path}: too many symbolic links")
 
 
-def prepare(path: Path, *, allow_other: bool) -> None:
-    """See that a mount can be made here; a dead one of our own is taken away first.
+def check(path: Path, *, allow_other: bool) -> None:
+    """See that a mount can be made here, as far as that shows; nothing is changed.
+
+    A dead mount of our own hides what is below it.
 
     Raises:
         MountError: says what stands in the way, and what to do.
     """
     _check_system(allow_other=allow_other)
+    mounted = mount_at(path)
+    if mounted is None:
+        _check_directory(path)
+    else:
+        _refuse_unless_dead(mounted)
+
+
+def prepare(path: Path, *, allow_other: bool) -> None:
+    """The same, and take dead mounts of our own away: to be called just before the new one.
+
+    Readers of a dead mount are told so (ENOTCONN). Without it they see an empty directory.
+
+    Raises:
+        MountError: as for `check`.
+    """
+    _check_system(allow_other=allow_other)
     while (mounted := mount_at(path)) is not None:
-        _clear_if_dead(mounted)
+        _refuse_unless_dead(mounted)
+        unmount(path)
+    _check_directory(path)
+
+
+def _check_directory(path: Path) -> None:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -131,13 +156,12 @@ def _already(mounted: MountEntry) -> str:
     return f"{mounted.path}: {mounted.source} ({mounted.type}) is already mounted there"
 
 
-def _clear_if_dead(mounted: MountEntry) -> None:
+def _refuse_unless_dead(mounted: MountEntry) -> None:
     path = mounted.path
     number = _asked(path) if mounted.type.startswith("fuse") else 0
-    if number == errno.ENOTCONN and mounted.type == TYPE:
-        unmount(path)
+    if number in _DEAD and mounted.type == TYPE:
         return
-    if number == errno.ENOTCONN:
+    if number in _DEAD:
         what = f"{mounted.source} ({mounted.type})"
         raise MountError(f"{path}: {what} is mounted there and dead; clear it: umount -l {path}")
     if number == errno.ETIMEDOUT:

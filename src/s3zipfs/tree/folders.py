@@ -40,6 +40,7 @@ class Folders:
         patterns: ArchivePatterns,
         *,
         ttl: float,
+        immutable: bool,
         strip_suffix: bool,
     ) -> None:
         self._store = store
@@ -47,6 +48,7 @@ class Folders:
         self._budget = budget
         self._patterns = patterns
         self.ttl = ttl  # seconds
+        self._immutable = immutable
         self._strip_suffix = strip_suffix
         self._lock = threading.Lock()  # guards all below
         self._listings: OrderedDict[Folder, Listing] = OrderedDict()
@@ -77,8 +79,8 @@ class Folders:
         """The names in a listing from `offset` on; fetches pages as they are reached."""
         for following, row in listing.rows(offset, wait):
             name, node = self._entry(folder, row, listing)
-            valid_for = max(0.0, listing.valid_until - time.monotonic())
-            yield DirEntry(name, node, following, valid_for)
+            until = self._believed_until(node, listing.valid_until)
+            yield DirEntry(name, node, following, max(0.0, until - time.monotonic()))
 
     def listing(self, folder: Folder) -> Listing:
         """The listing in force, or a new one that has fetched nothing yet."""
@@ -151,7 +153,10 @@ class Folders:
         if listing is None or now >= listing.valid_until:
             listing = self._first_page(folder, wait) if now >= until else None
         if listing is not None and listing.complete:
-            node, until = self._find(folder, name, _Listed(listing)), listing.valid_until
+            node = self._find(folder, name, _Listed(listing))
+            until = self._believed_until(node, listing.valid_until)
+            if until > listing.valid_until:
+                self._remember(folder, name, node, until)
         elif now >= until:
             node, until = self._lookup_alone(folder, name, wait)
         valid_for = max(0.0, until - time.monotonic())
@@ -180,12 +185,21 @@ class Folders:
         until = time.monotonic() + self.ttl
         known = _Asked(self._store, self._network, folder, wait)
         node = self._find(folder, name, known)
+        until = self._believed_until(node, until)
+        self._remember(folder, name, node, until)
+        return node, until
+
+    def _remember(self, folder: Folder, name: bytes, node: Node | None, until: float) -> None:
         with self._lock:
             self._names[folder, name] = node, until
             self._names.move_to_end((folder, name))
             while len(self._names) > MAX_NAMES:
                 self._names.popitem(last=False)
-        return node, until
+
+    def _believed_until(self, node: Node | None, until: float) -> float:
+        """For ever, where archives are said never to change; a 412 ends that too (`expire`)."""
+        for_ever = self._immutable and isinstance(node, Member)
+        return time.monotonic() + FOREVER if for_ever else until
 
     def _find(self, folder: Folder, name: bytes, known: _Listed | _Asked) -> Node | None:
         decoded = decode_component(name)

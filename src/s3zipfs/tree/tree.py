@@ -7,7 +7,9 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any
 
 from s3zipfs.archive.archive import Archive
 from s3zipfs.archive.registry import Archives
@@ -51,12 +53,19 @@ class Tree:
     """
 
     def __init__(
-        self, folders: Folders, archives: Archives, fetcher: Fetcher, sources: Mapping[str, Folder]
+        self,
+        folders: Folders,
+        archives: Archives,
+        fetcher: Fetcher,
+        sources: Mapping[str, Folder],
+        *,
+        reload_credentials: Callable[[], Coroutine[Any, Any, bool]] | None = None,
     ) -> None:
         self._folders = folders
         self._archives = archives
         self._fetcher = fetcher
         self._sources = {name.encode(): folder for name, folder in sources.items()}
+        self._reload_credentials = reload_credentials
         self._made = time.time()
         self._lock = threading.Lock()  # guards _readers
         self._readers: OrderedDict[ObjectId, ObjectReader] = OrderedDict()
@@ -266,6 +275,17 @@ class Tree:
     def flush(self, seconds: float) -> None:
         """Let what was fetched reach the disk, for at most that time."""
         self._fetcher.disk.flush(seconds)
+
+    def reload(self, *, ttl: float) -> Future[bool] | None:
+        """Believe for `ttl` seconds what is learned from now on, and look for new credentials.
+
+        The future tells whether there are any, or why they can't be read; None: this store has
+        none. Nothing waits for it, and what is under way goes on with the old ones.
+        """
+        self._folders.ttl = ttl
+        if self._reload_credentials is None:
+            return None
+        return self._fetcher.network.submit(self._reload_credentials())
 
     def close(self) -> None:
         """Close the connections and stop the network thread; nothing works afterwards."""
