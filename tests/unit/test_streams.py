@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from s3zipfs.cache.streams import FIRST_WINDOW, MAX_WINDOW, StreamTable
+from s3zipfs.cache.streams import BEYOND, FIRST_WINDOW, LEAST_BEYOND, MAX_WINDOW, StreamTable
 
 SIZE = 1 << 30
 READ = 128 << 10
@@ -80,3 +80,29 @@ def test_what_was_refused_is_asked_for_again_in_a_smaller_window() -> None:
         again = streams.observe(offset, offset + READ)
     assert again[1] < ahead[1]
     assert again[0] <= max(ahead[0], offset + READ)
+
+
+def test_past_the_end_of_what_is_read_only_a_part_of_it_is_fetched_ahead() -> None:
+    streams = StreamTable(SIZE)
+    member, reached, asked = 64 << 10, 0, []
+    for start in range(0, 256 << 20, member):
+        ahead = streams.observe(start, start + member, start + member)
+        if ahead is not None:
+            reached = ahead[1]
+            asked.append(ahead[1] - ahead[0])
+            read = start + member
+            assert reached - read <= max(read // BEYOND, LEAST_BEYOND)
+    assert (256 << 20) < reached <= (256 << 20) * 1.05
+    assert len(asked) <= 256, "small requests"
+
+
+def test_threads_that_share_a_stream_and_drift_apart_remain_one() -> None:
+    streams, generator = StreamTable(SIZE), random.Random(3)
+    members = list(range(0, 64 << 20, 64 << 10))
+    for base in range(0, len(members), 16):
+        part = members[base : base + 16]
+        generator.shuffle(part)
+        members[base : base + 16] = part
+    asked = [a for at in members if (a := streams.observe(at, at + (64 << 10), at + (64 << 10)))]
+    assert len(asked) <= 96
+    assert sum(end - start for start, end in asked) <= 1.1 * (64 << 20)

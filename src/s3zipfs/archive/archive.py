@@ -137,11 +137,12 @@ class Archive:
         header = member.local_header_offset
         data = int(self._data_starts[member.number])
         if data:
-            return self._reader.read(header + data + start, header + data + end, wait)
+            return self._read_data(header + data, member, start, end, wait)
         limit = self.info.size
         span = local_header_span(member)
         reach = span + end if start <= WHOLE_STORED else span
-        view = joined(self._reader.read(header, min(header + reach, limit), wait))
+        until = header + span + member.compressed_size
+        view = joined(self._reader.read(header, min(header + reach, limit), wait, until=until))
         while isinstance(found := parse_local_header(view, member), MoreNeeded):
             if header + found.end > limit:
                 raise broken(member, "its local header passes the end of the object")
@@ -152,7 +153,13 @@ class Archive:
         self._data_starts[member.number] = data
         if data + end <= len(view):
             return [view[data + start : data + end]]
-        return self._reader.read(header + data + start, header + data + end, wait)
+        return self._read_data(header + data, member, start, end, wait)
+
+    def _read_data(
+        self, at: int, member: Member, start: int, end: int, wait: Wait
+    ) -> list[memoryview]:
+        """The same where it is known at which offset of the object the data begins."""
+        return self._reader.read(at + start, at + end, wait, until=at + member.compressed_size)
 
     def _check_empty(self, member: Member, wait: Wait) -> None:
         """Data that decodes to nothing, or none at all, as some writers have it."""

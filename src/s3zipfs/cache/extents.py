@@ -92,7 +92,8 @@ class ExtentCache:
     ) -> tuple[list[Extent], list[Extent]]:
         """The extents that cover `[start, end)`, and those of them that the caller must fetch.
 
-        Missing ranges are split at multiples of `chunk` bytes. The new extents are charged.
+        Missing ranges are split into equal parts of about `chunk` bytes. The new extents are
+        charged.
         """
         with self._lock:
             covering, missing = self._cover(content, start, end, chunk=chunk, wanted=True)
@@ -134,9 +135,8 @@ class ExtentCache:
                     self._want(present, end)
                 position, at = present.end, at + 1
                 continue
-            stop = min(end, position - position % chunk + chunk)
-            if present is not None:
-                stop = min(stop, present.start)
+            gap = (end if present is None else min(end, present.start)) - position
+            stop = position + -(-gap // max(1, (gap + chunk // 2) // chunk))
             extent = Extent(content, position, stop, wanted=wanted)
             held.insert(extent)
             covering.append(extent)

@@ -10,18 +10,27 @@ from dataclasses import dataclass
 
 FIRST_WINDOW = 4  # reads of the present size, fetched ahead at the second read in order
 MAX_WINDOW = 32 << 20  # bytes
+
+# Who reads a member in order mostly reads it to its end, but may stop behind it: past that, no more
+# is fetched ahead than one part in BEYOND of what the stream has read, or these bytes.
+BEYOND = 20
+LEAST_BEYOND = 2 << 20
 MAX_STREAMS = 64  # per object, as many as readers at once; the one idle for longest gives way
 
 # The kernel sends the reads of one readahead window in any order, and members are separated by
 # headers: a read within two of its own lengths of a stream's end still belongs to it.
 SLACK = 2
+# Several threads that share one stream drift apart: what is read this far behind its end belongs
+# to it as well.
+LAG = 4 << 20  # bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Stream:
     end: int  # where the furthest read of it ended
     ahead: int  # what has been asked for, at least up to here
     window: int  # bytes to keep ahead
+    read: int  # bytes, in all
 
 
 class StreamTable:
@@ -31,23 +40,30 @@ class StreamTable:
         self._size = size
         self._streams: list[_Stream] = []  # the most recently used last
 
-    def observe(self, start: int, end: int) -> tuple[int, int] | None:
-        """Note a read of `[start, end)`; the range to fetch ahead now, or None."""
+    def observe(self, start: int, end: int, until: int | None = None) -> tuple[int, int] | None:
+        """Note a read of `[start, end)`; the range to fetch ahead now, or None.
+
+        `until` is where what is read ends (a member, or else the object).
+        """
         length = end - start
         stream = self._find(start, SLACK * length)
         if stream is None:
-            self._streams.append(_Stream(end=end, ahead=end, window=0))
+            self._streams.append(_Stream(end=end, ahead=end, window=0, read=length))
             del self._streams[:-MAX_STREAMS]
             return None
         self._streams.remove(stream)
         self._streams.append(stream)
         if end <= stream.end:
             return None
+        stream.read += end - max(start, stream.end)
         stream.end = end
         stream.ahead = max(stream.ahead, end)
-        if stream.ahead - end > stream.window // 2:
+        inside = (self._size if until is None else until) - end
+        beyond = max(stream.read // BEYOND, min(stream.read, LEAST_BEYOND))
+        most = max(inside, beyond, FIRST_WINDOW * length)
+        if stream.ahead - end > min(stream.window, most) // 2:
             return None
-        stream.window = min(max(2 * stream.window, FIRST_WINDOW * length), MAX_WINDOW)
+        stream.window = min(max(2 * stream.window, FIRST_WINDOW * length), MAX_WINDOW, most)
         first, stream.ahead = stream.ahead, min(end + stream.window, self._size)
         return (first, stream.ahead) if stream.ahead > first else None
 
@@ -60,6 +76,7 @@ class StreamTable:
 
     def _find(self, start: int, slack: int) -> _Stream | None:
         for stream in reversed(self._streams):
-            if stream.end - slack <= start <= max(stream.end + slack, stream.ahead):
+            first = stream.end - max(slack, min(stream.read, LAG))
+            if first <= start <= max(stream.end + slack, stream.ahead):
                 return stream
         return None
