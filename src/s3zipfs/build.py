@@ -26,11 +26,16 @@ SCHEMES = ("s3", "s3zip")
 
 
 def build_tree(
-    settings: Settings, sources: Sequence[str] = (), *, store: ObjectStore | None = None
+    settings: Settings,
+    sources: Sequence[str] = (),
+    *,
+    store: ObjectStore | None = None,
+    page_cache: bool = False,
 ) -> Tree:
     """The tree of these sources (`s3://bucket[/prefix]`; none: all buckets). No request is made.
 
-    `store` takes the place of S3 (tests).
+    `store` takes the place of S3 (tests). `page_cache`: the kernel keeps what was read, so that
+    little of it is kept here.
 
     Raises:
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
@@ -43,7 +48,7 @@ def build_tree(
         store = RetryingStore(s3, timeout=settings.timeout)
     network = Network()
     budget = MemoryBudget(settings.memory)
-    cache = ExtentCache(budget)
+    cache = ExtentCache(budget, most_read=settings.memory // 4 if page_cache else None)
     disk = DiskCache(settings.cache_dir, max_bytes=settings.cache_size, budget=budget)
     fetcher = Fetcher(store, network, cache, disk, max_requests=settings.max_requests)
     folders = Folders(

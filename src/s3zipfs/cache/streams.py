@@ -14,7 +14,7 @@ MAX_WINDOW = 32 << 20  # bytes
 # Who reads a member in order mostly reads it to its end, but may stop behind it: past that, no more
 # is fetched ahead than one part in BEYOND of what the stream has read, or these bytes.
 BEYOND = 20
-LEAST_BEYOND = 2 << 20
+LEAST_BEYOND = 4 << 20
 MAX_STREAMS = 64  # per object, as many as readers at once; the one idle for longest gives way
 
 # The kernel sends the reads of one readahead window in any order, and members are separated by

@@ -109,7 +109,7 @@ def _serve(
 
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))  # a core would hold the secret key
-    with contextlib.closing(build_tree(settings, sources)) as tree:
+    with contextlib.closing(build_tree(settings, sources, page_cache=True)) as tree:
         tree.check(Wait(settings.timeout))
         serve(
             tree,
