@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from s3zipfs.errors import MountError
-from s3zipfs.fuse import mountpoint
+from s3zipfs.fuse import mountpoint, readahead
 from s3zipfs.fuse.mountpoint import MountEntry
 from s3zipfs.fuse.operations import MAX_THREADS, Operations
 from s3zipfs.fuse.session import Session
@@ -84,6 +84,7 @@ def serve(
         loop.start()
         signalled = not _wait_until_answered(path, operations, inbox)
         if not signalled:
+            readahead.widen(mounted)
             operations.start(session)
             log.info("ready: %s is mounted at %s", source, path)
             on_ready()
