@@ -46,6 +46,11 @@ def _option(field: str, *declarations: str, **options: Any) -> Callable[[F], F]:
 
 
 SIZE = Size()
+_CACHE_OPTIONS = (
+    _option("cache_dir", type=click.Path(path_type=Path), metavar="DIR"),
+    _option("cache_size", type=SIZE, metavar="BYTES"),
+    _option("index_cache_size", type=SIZE, metavar="BYTES"),
+)
 _STORE_OPTIONS = (
     _option("endpoint_url", metavar="URL"),
     _option("region", metavar="NAME"),
@@ -67,9 +72,7 @@ _STORE_OPTIONS = (
     _option("max_requests", type=int, metavar="N"),
     _option("max_directory_bytes", type=SIZE, metavar="BYTES"),
     _option("encoding", metavar="NAME"),
-    _option("cache_dir", type=click.Path(path_type=Path), metavar="DIR"),
-    _option("cache_size", type=SIZE, metavar="BYTES"),
-    _option("index_cache_size", type=SIZE, metavar="BYTES"),
+    *_CACHE_OPTIONS,
     _option("strip_suffix", is_flag=True),
 )
 
@@ -77,6 +80,13 @@ _STORE_OPTIONS = (
 def store_options(command: F) -> F:
     """Give a command all options that make up `Settings`."""
     for option in reversed(_STORE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def cache_options(command: F) -> F:
+    """Give a command the options that tell of the cache on disk."""
+    for option in reversed(_CACHE_OPTIONS):
         command = option(command)
     return command
 

@@ -1,0 +1,94 @@
+"""`s3zipfs cache`: what is kept on disk, and removing some or all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from s3zipfs.cache import upkeep
+from s3zipfs.cli.options import SIZE, cache_options
+from s3zipfs.errors import SettingsError
+from s3zipfs.settings import Settings, load_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+@click.group(short_help="What is kept on disk: show it, prune it, clear it.")
+def cache() -> None:
+    """Show or remove what outlives a mount; safe while mounts are running."""
+
+
+@cache.command()
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@cache_options
+def info(as_json: bool, **options: Any) -> None:
+    """Show what is used, and the bounds."""
+    settings = load_settings(**options)
+    _show(_folder(settings), settings, as_json=as_json)
+
+
+@cache.command()
+@click.option("--to", type=SIZE, metavar="BYTES", help="leave so much of blocks, and of indexes")
+@click.option("--json", "as_json", is_flag=True, help="show what is left as one JSON object")
+@cache_options
+def prune(to: int | None, as_json: bool, **options: Any) -> None:
+    """Remove what was not used for longest, until the bounds hold; show what is left."""
+    settings = load_settings(**options)
+    folder = _folder(settings)
+    upkeep.prune_blocks(folder, settings.cache_size if to is None else to)
+    upkeep.prune_indexes(folder, settings.index_cache_size if to is None else to)
+    _show(folder, settings, as_json=as_json)
+
+
+@cache.command()
+@click.option("--json", "as_json", is_flag=True, help="show what is left as one JSON object")
+@cache_options
+def clear(as_json: bool, **options: Any) -> None:
+    """Remove all of it; mounts that are running fetch it again."""
+    settings = load_settings(**options)
+    folder = _folder(settings)
+    upkeep.clear(folder)
+    _show(folder, settings, as_json=as_json)
+
+
+def _folder(settings: Settings) -> Path:
+    if settings.cache_dir is None:
+        raise SettingsError("cache_dir: there is none, so that nothing is kept")
+    return settings.cache_dir
+
+
+def _show(folder: Path, settings: Settings, *, as_json: bool) -> None:
+    blocks, indexes = upkeep.block_usage(folder), upkeep.index_usage(folder)
+    if as_json:
+        values = {
+            "cache_dir": str(folder),
+            "blocks": {**asdict(blocks), "max_bytes": settings.cache_size},
+            "indexes": {**asdict(indexes), "max_bytes": settings.index_cache_size},
+        }
+        click.echo(json.dumps(values))
+        return
+    click.echo(f"directory  {folder}")
+    records = "of another format, or damaged"
+    if blocks.segments is not None:
+        records = f"{blocks.records} ranges of {blocks.objects} objects"
+    click.echo(f"blocks     {_of(blocks.used_bytes, settings.cache_size)}, {records}")
+    click.echo(
+        f"indexes    {_of(indexes.used_bytes, settings.index_cache_size)}, {indexes.files} archives"
+    )
+
+
+def _of(used: int, bound: int) -> str:
+    return f"{_size(used)} of {_size(bound)}"
+
+
+def _size(count: int) -> str:
+    unit = min(max(count.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    number = f"{count}" if unit == 0 else f"{count / (1 << 10 * unit):.1f}"
+    return f"{number} {_UNITS[unit]}"
