@@ -31,6 +31,7 @@ from s3zipfs.stores.s3.translate import (
     by_obstore,
     is_own_authority,
 )
+from s3zipfs.stores.s3.versions import Versions
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -63,6 +64,7 @@ class S3Store:
         self._credentials = 0  # how often they were replaced
         self._reload: asyncio.Task[bool] | None = None
         self._next_reload = 0.0  # loop time
+        self._versions = Versions()
         self._by_client_only = False  # obstore cannot talk to this endpoint at all
 
     def __repr__(self) -> str:
@@ -127,9 +129,12 @@ class S3Store:
             return memoryview(b"")
         asked = Asked(self.endpoint, oid.bucket, oid.key, oid)
         async with self._slots:
-            if self._by_client_only or not _obstore_can_hold(oid.key):
-                return await self._get_by_client(asked, oid, start, end)
-            return await self._signed(lambda: self._get_by_obstore(asked, oid, start, end))
+            return await self._versions.read(oid, lambda each: self._get(asked, each, start, end))
+
+    async def _get(self, asked: Asked, oid: ObjectId, start: int, end: int) -> memoryview:
+        if self._by_client_only or not _obstore_can_hold(oid.key):
+            return await self._get_by_client(asked, oid, start, end)
+        return await self._signed(lambda: self._get_by_obstore(asked, oid, start, end))
 
     async def reload_credentials(self) -> bool:
         """Read environment and files again; whether they now give other credentials.
@@ -220,6 +225,7 @@ class S3Store:
             )
             async with answer["Body"] as body:
                 _compare(asked, (start, end), _told_by_client(asked, answer))
+                self._versions.learn(oid, answer.get("VersionId"))
                 return await self._bodies.read_by_client(asked, body, end - start)
 
         return await self._ask(asked, get)
@@ -237,6 +243,7 @@ class S3Store:
             answer = await obstore.get_async(store, oid.key, options=options)
             meta = answer.meta
             _compare(asked, (start, end), _Told(meta["e_tag"], meta["size"], answer.range))
+            self._versions.learn(oid, meta["version"])
             return await self._bodies.read(asked, answer, end - start)
         except S3ZipError:
             raise
