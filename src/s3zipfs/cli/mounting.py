@@ -18,6 +18,7 @@ from s3zipfs.cli.errors import is_expected, line_of
 from s3zipfs.cli.options import settings_of, store_options
 from s3zipfs.errors import SettingsError
 from s3zipfs.fuse import mountpoint as places
+from s3zipfs.malloc import keep_freed_memory
 from s3zipfs.settings import Settings
 from s3zipfs.waiting import Wait
 
@@ -102,6 +103,7 @@ def _serve(
     allow_other: bool,
     on_ready: Callable[[], None],
 ) -> None:
+    keep_freed_memory()
     # The store's libraries take most of a second, which the command that waits need not spend as
     # well, nor `umount`.
     from s3zipfs.build import build_tree  # noqa: PLC0415
