@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
+import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +39,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None  # what Content-Length says, where it is not the truth
     stall_after: int | None = None  # bytes of the body, after which nothing more comes
+    reset: bool = False  # the connection, once the body is sent
+    rate: float | None = None  # bytes/s of the body
 
 
 class Silence:
@@ -104,8 +110,9 @@ class FakeS3:
             self._be_silent(handler)
             return
         length = len(answer.body) if answer.length is None else answer.length
-        handler.send_response(answer.status)
-        for name, value in answer.headers.items():
+        handler.send_response_only(answer.status)
+        headers = {"Date": handler.date_time_string(), **answer.headers}
+        for name, value in headers.items():
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(length))
         handler.end_headers()
@@ -115,12 +122,31 @@ class FakeS3:
             handler.wfile.write(answer.body[: answer.stall_after])
             self._be_silent(handler)
             return
-        handler.wfile.write(answer.body)
-        handler.close_connection = length != len(answer.body)
+        if answer.rate is not None:
+            self._trickle(handler, answer.body, answer.rate)
+        else:
+            handler.wfile.write(answer.body)
+        handler.close_connection = answer.reset or length != len(answer.body)
+        if answer.reset:  # lingering for 0 s (socket(7)): RST instead of FIN
+            linger = struct.pack("ii", 1, 0)
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            handler.connection.close()
+
+    def _trickle(self, handler: BaseHTTPRequestHandler, body: bytes, rate: float) -> None:
+        step = max(1, int(rate / 10))
+        for at in range(0, len(body), step):
+            try:
+                handler.wfile.write(body[at : at + step])
+            except OSError:  # the client had enough
+                self.hung_up.set()
+                handler.close_connection = True
+                return
+            time.sleep(step / rate)
 
     def _be_silent(self, handler: BaseHTTPRequestHandler) -> None:
         self.silent.set()
-        handler.connection.recv(1)  # returns when the client goes away
+        with contextlib.suppress(ConnectionError):
+            handler.connection.recv(1)  # returns when the client goes away
         self.hung_up.set()
         handler.close_connection = True
 

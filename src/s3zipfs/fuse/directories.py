@@ -33,6 +33,7 @@ class _Walk:
         self.offset = 0
         self.entries: Iterator[DirEntry] | None = None
         self.pushed_back: DirEntry | None = None
+        self.error: S3ZipError | None = None  # met at `offset`, and not told yet
 
     def _interrupted(self) -> bool:
         return self.present.interrupted()
@@ -126,6 +127,9 @@ class Directories:
     def _walk_on(self, reply: _Reply, offset: int, walk: _Walk, add: AddEntry) -> None:
         walk.present = self._wait_of(reply.request)
         entries, pushed_back, walk.entries = walk.entries, walk.pushed_back, None
+        error, walk.error = walk.error, None
+        if error is not None and walk.offset == offset:
+            raise error
         if entries is None or walk.offset != offset:
             entries, pushed_back = self._entries(walk.directory, offset, walk.wait), None
         try:
@@ -134,11 +138,12 @@ class Directories:
                     break
                 pushed_back, offset = None, entry.offset
             walk.offset, walk.pushed_back, walk.entries = offset, entry, entries
-        except S3ZipError:
-            # What was added counts as looked up and must be sent; the next call begins behind it
-            # with a new iterator, and meets the error again or not.
+        except S3ZipError as met:
+            # What was added counts as looked up and must be sent. The next call begins behind it:
+            # it tells the error, and does not wait for another deadline to meet it again.
             if reply.empty:
                 raise
+            walk.offset, walk.error = offset, met
         reply.send(self._inodes)
 
     def _entries(self, directory: Directory, offset: int, wait: Wait) -> Iterator[DirEntry]:

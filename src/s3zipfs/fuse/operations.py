@@ -7,7 +7,14 @@ import logging
 import os
 import threading
 
-from s3zipfs.errors import BadMember, NotFound, ObjectChanged, S3ZipError
+from s3zipfs.errors import (
+    BadMember,
+    DeadlineExceeded,
+    NotFound,
+    ObjectChanged,
+    S3ZipError,
+    StoreUnavailable,
+)
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.answers import Answers, no_entry
 from s3zipfs.fuse.directories import Directories
@@ -15,6 +22,7 @@ from s3zipfs.fuse.errnos import ORDINARY, errno_of
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.fuse.invalidation import Invalidations
 from s3zipfs.fuse.protocol import Flag, Opcode
+from s3zipfs.fuse.rereads import Rereads
 from s3zipfs.fuse.session import Handler, Request, Session
 from s3zipfs.fuse.underway import UnderWay
 from s3zipfs.fuse.watchdog import Watchdog
@@ -58,6 +66,7 @@ class Operations:
         self._timeout = timeout
         self._inodes = Inodes(tree.root)
         self._answers = Answers(self._inodes)
+        self._rereads = Rereads()
         self._directories = Directories(tree, self._inodes, self._answers, self._wait)
         self._places = threading.Semaphore(MAX_WAITING)
         self._stopping = False
@@ -220,5 +229,12 @@ class Operations:
         """
         _, offset, size, *_ = p.READ_IN.unpack_from(request.body)
         node = self._inodes.node(request.inode)
-        # The kernel copies straight out of the blocks.
-        request.reply(*self._tree.read(node, offset, offset + size, self._wait(request)))
+        end = offset + size
+        if (failed := self._rereads.find(request.inode, offset, end)) is not None:
+            raise failed
+        try:
+            parts = self._tree.read(node, offset, end, self._wait(request))
+        except (DeadlineExceeded, StoreUnavailable) as error:
+            self._rereads.add(request.inode, offset, end, error)
+            raise
+        request.reply(*parts)  # the kernel copies straight out of the blocks

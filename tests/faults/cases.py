@@ -1,0 +1,44 @@
+"""The archives of the tests behind a proxy: small, alike, and each for one test."""
+
+from __future__ import annotations
+
+import io
+import random
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT = 5.0  # of the mounts: short, and yet patient on a machine that is busy
+OPTIONS = ("--timeout", f"{TIMEOUT:g}", "--cache-dir", "none")
+CASES = 64
+MANY = 1100  # objects in one directory: more than one page
+SIZE = 3 << 20
+CONTENT = {
+    "stored": random.Random(1).randbytes(SIZE),
+    "deflated": random.Random(2).randbytes(SIZE),  # and hardly smaller
+}
+
+
+def archive_bytes(comment: bytes = b"") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("stored", CONTENT["stored"], zipfile.ZIP_STORED)
+        archive.writestr("deflated", CONTENT["deflated"], zipfile.ZIP_DEFLATED, compresslevel=1)
+        archive.comment = comment
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Case:
+    """An archive that nothing has been read of yet."""
+
+    folder: Path
+    prefix: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.prefix}x.zip"
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / "x.zip"
