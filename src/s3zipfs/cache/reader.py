@@ -72,7 +72,7 @@ class Fetcher:
         if held is not None and not held.gaps:
             self.cache.complete(extent, held.data)
         else:
-            self.network.submit(self._fill(info, extent, held, turn))
+            self.network.start(self._fill(info, extent, held, turn))
 
     def close(self) -> None:
         """Close the store's connections and stop the threads of the network and the disk."""
