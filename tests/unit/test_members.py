@@ -21,17 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed import zstd
 
-from s3zipfs.archive import inflate
+from s3zipfs.archive import inflate, streaming
 from s3zipfs.archive.decoders import HEAD, MAX_WINDOW, open_decoder, xz_window, zstd_window
 from s3zipfs.archive.inflate import (
     Decoding,
-    Stream,
-    StreamPool,
-    StreamReader,
     decode_whole,
     start_decoder,
 )
 from s3zipfs.archive.ledger import CrcLedger
+from s3zipfs.archive.streaming import Stream, StreamPool, StreamReader
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import BadMember, DeadlineExceeded, Interrupted, UnsupportedMember
 from s3zipfs.waiting import Wait
@@ -599,20 +597,20 @@ def test_a_stream_that_is_dear_to_make_again_does_not_give_way_at_once() -> None
     held.give_back(dear)
     with pytest.raises(DeadlineExceeded):
         held.add(stream("b", 30 << 20, position=0), Wait(0.2))
-    dear.used -= inflate.IDLE_SECONDS
+    dear.used -= streaming.IDLE_SECONDS
     held.add(stream("b", 30 << 20, position=0), Wait(0.2))
 
 
 def test_a_stream_that_had_its_share_gives_way() -> None:
     held = pool(64 << 20)
     for name, wanted in (("a", 0), ("b", 50 << 20)):
-        fed = stream(name, 30 << 20, position=wanted + inflate.QUANTUM, wanted=wanted)
+        fed = stream(name, 30 << 20, position=wanted + streaming.QUANTUM, wanted=wanted)
         held.add(fed, Wait(0.2))
         held.give_back(fed)
 
 
 def test_two_readers_for_one_place_both_get_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inflate, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(streaming, "IDLE_SECONDS", 0.2)
     held = pool(3 << 20)
     data = DATA[DEFLATED]
     done: list[bytes] = []

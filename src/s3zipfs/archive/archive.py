@@ -10,14 +10,14 @@ import numpy as np
 from s3zipfs.archive.decoders import METHODS
 from s3zipfs.archive.faults import Faults
 from s3zipfs.archive.inflate import (
-    StreamPool,
-    StreamReader,
     broken,
     decode_whole,
     verify,
     whole_cost,
 )
 from s3zipfs.archive.ledger import CrcLedger
+from s3zipfs.archive.seekable import SeekTable
+from s3zipfs.archive.streaming import StreamPool, StreamReader
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.extents import ExtentCache, joined
 from s3zipfs.cache.reader import ObjectReader
@@ -26,7 +26,7 @@ from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member
-from s3zipfs.zipformat.methods import STORED, method_name
+from s3zipfs.zipformat.methods import DEFLATED, STORED, method_name
 from s3zipfs.zipformat.records import MoreNeeded, local_header_span, parse_local_header
 
 # A compressed member up to this size is decoded whole and verified before its first byte is
@@ -54,6 +54,7 @@ class Archive:
         budget: MemoryBudget,
         *,
         streams: StreamPool,
+        seeks: SeekTable,
         faults: Faults,
     ) -> None:
         self.info: ObjectInfo = reader.info
@@ -62,6 +63,7 @@ class Archive:
         self._cache = cache
         self._budget = budget
         self._streams = streams
+        self._seeks = seeks
         self._faults = faults
         # Bytes from a local header to its data (30 + n + m, APPNOTE 4.3.7); 0: not read yet.
         self._data_starts = np.zeros(index.node_count, dtype=np.int32)
@@ -229,7 +231,9 @@ class Archive:
         def keep(at: int, data: memoryview) -> None:
             self._cache.keep(content, at, data)
 
-        reader = StreamReader(member, content, self._streams, read_raw, keep)
+        deflated = member.method == DEFLATED
+        seeks = self._seeks.seeks(self.info, member, read_raw) if deflated else None
+        reader = StreamReader(member, content, self._streams, read_raw, keep, seeks=seeks)
         while True:
             if (parts := self._cache.peek(content, start, end)) is not None:
                 return parts

@@ -98,32 +98,36 @@ def open_decoder(member: Member, head: memoryview) -> Decoder:
     return method.open(member, head)
 
 
-def _goes_on(name: str) -> BadMember:
+def goes_on(name: str) -> BadMember:
+    """The error for data behind the end of the compressed data."""
     return BadMember(f"{name} data goes on after its end")
 
 
 # Deflate
 
 
-class _Deflate:
+class Deflate:
+    """Deflate data (RFC 1951) that follows `window`, the last bytes that came out before."""
+
     memory = 64 << 10  # its window, and tables
 
-    def __init__(self) -> None:
-        self._inflater = isal_zlib.decompressobj(-15)
+    def __init__(self, window: bytes = b"") -> None:
+        self._inflater = isal_zlib.decompressobj(-15, zdict=window)
         self._rest: Bytes = b""
         self.needs_input = True
         self.complete = False
 
     def decode(self, data: Bytes, limit: int) -> bytes:
+        """See `Decoder`."""
         if self.complete:
-            raise _goes_on("deflate")
+            raise goes_on("deflate")
         try:
             piece = self._inflater.decompress(self._rest or data, limit)
         except IsalError as error:
             raise BadMember(f"deflate data: {error}") from error
         self.complete = self._inflater.eof
         if self._inflater.unused_data:
-            raise _goes_on("deflate")
+            raise goes_on("deflate")
         self._rest = self._inflater.unconsumed_tail
         # It takes up to 8 bytes ahead, and they may hold kilobytes: full, it may have more.
         self.needs_input = self.complete or not (self._rest or len(piece) == limit)
@@ -168,7 +172,7 @@ class _Deflate64:
 
     def _inflate(self) -> bytes:
         if self.complete:
-            raise _goes_on("deflate64")
+            raise goes_on("deflate64")
         size = min(self.slice_size, len(self._input), max(self._left - 1, 1))
         size = 1 << (size.bit_length() - 1)
         try:
@@ -187,7 +191,7 @@ class _Deflate64:
             self._buffers.put(buffers)
         self.complete = bool(self._inflater.eof)
         if self.complete and self._left:
-            raise _goes_on("deflate64")
+            raise goes_on("deflate64")
         return piece
 
 
@@ -261,7 +265,7 @@ class _Frames:
             if not given:
                 return b""
             if self._more == 0 or (self._padding and self._padded % self._padding):
-                raise _goes_on(self._name)
+                raise goes_on(self._name)
             frame = self._frame = self._start()
             if self._more is not None:
                 self._more -= 1
@@ -296,7 +300,7 @@ def _bounded_window(name: str, window: int) -> int:
 
 
 def _open_deflate(_member: Member, _head: memoryview) -> Decoder:
-    return _Deflate()
+    return Deflate()
 
 
 def _open_deflate64(member: Member, _head: memoryview) -> Decoder:
@@ -401,7 +405,7 @@ def zstd_window(head: memoryview) -> int:
 
 
 METHODS: Final[dict[int, Method]] = {
-    DEFLATED: Method(_open_deflate, _Deflate.memory),
+    DEFLATED: Method(_open_deflate, Deflate.memory),
     DEFLATE64: Method(_open_deflate64, _Deflate64.memory),
     BZIP2: Method(_open_bzip2, 4 << 20),  # bzip2(1): 100 kB + 4 x 900 kB
     LZMA: Method(_open_lzma, 256 << 10),

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from s3zipfs.archive.archive import Archive
 from s3zipfs.archive.faults import Faults
-from s3zipfs.archive.inflate import StreamPool
 from s3zipfs.archive.loading import LoadGate, Progress, load_index
+from s3zipfs.archive.seekable import SeekTable
+from s3zipfs.archive.streaming import StreamPool
 from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache.checkpointfile import PersistedCheckpoints
 from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.cache.indexes import PersistedIndexes
 from s3zipfs.cache.indexfile import Opened
@@ -71,6 +73,7 @@ class Archives:
         self._max_directory_bytes = max_directory_bytes
         self._on_changed = on_changed
         self._streams = StreamPool(budget)
+        self._seeks = SeekTable(budget, PersistedCheckpoints(indexes.folder))
         self._faults = Faults()
         self._gate = LoadGate(budget, budget.limit // 2)
         self._writing = asyncio.Lock()  # one index is written at a time
@@ -107,6 +110,10 @@ class Archives:
                 if loading.future.done() or loading.progress.steps == steps:
                     raise
 
+    def close(self) -> None:
+        """Stop the thread that works on its own; before the network is."""
+        self._seeks.close()
+
     async def _load(self, info: ObjectInfo, progress: Progress) -> Archive:
         try:
             opened = await asyncio.to_thread(self._indexes.open, info)
@@ -127,6 +134,7 @@ class Archives:
                 self._cache,
                 self._budget,
                 streams=self._streams,
+                seeks=self._seeks,
                 faults=self._faults,
             )
         except BadArchive as error:

@@ -289,6 +289,7 @@ class Tree:
 
     def close(self) -> None:
         """Close the connections and stop the network thread; nothing works afterwards."""
+        self._archives.close()
         self._fetcher.close()
 
 
