@@ -498,6 +498,23 @@ def test_a_fault_is_told_once_and_the_disk_is_tried_again(
     assert got(cache, 0, 1000) == content(0, 1000)
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()], ids=repr)
+def test_an_error_while_reading_is_a_miss(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    cache = make()
+    put(cache, 0, 1000)
+
+    def failing(*_: object) -> bytes:
+        raise error
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pread", failing)
+        assert cache.look(OID, 0, 1000) is None
+    assert cache.counts.failed == 1
+    assert got(cache, 0, 1000) == content(0, 1000)
+
+
 def test_after_a_fault_the_disk_is_left_alone_for_a_while(make: Make, folder: Path) -> None:
     folder.write_text("in the way")
     cache = make(retry=3600)

@@ -37,7 +37,8 @@ GATHERED_BYTES: Final = 8 << 20  # or so many bytes of them
 QUEUED_BYTES: Final = 64 << 20  # at most that wait to be written, and a quarter of the memory
 READERS: Final = 4  # threads that read ahead from the disk
 
-_FAULTS: Final = (OSError, sqlite3.Error, DamagedIndexError, OtherFormatError)
+# Whoever looks has claimed the bytes: nothing may keep them from being fetched.
+_FAULTS: Final = (OSError, sqlite3.Error, DamagedIndexError, OtherFormatError, MemoryError)
 
 
 @dataclass(slots=True)
