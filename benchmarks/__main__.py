@@ -11,6 +11,7 @@ import time
 import report
 from data import Data
 from mounts import Store
+from readers import WrongBytes
 from rows import all_rows
 from running import run_row
 from s3server import REPOSITORY, S3Server
@@ -20,7 +21,7 @@ RESULTS = REPOSITORY / "docs" / "benchmarks"
 
 
 def main() -> None:
-    """Run the rows; each is written when it is done."""
+    """Run the rows; each is written when it is done, and one that fails stops no other."""
     DATA.mkdir(exist_ok=True)
     data = Data(DATA)
     rows = all_rows(data)
@@ -34,15 +35,22 @@ def main() -> None:
         if server.kind != "minio":
             sys.exit("the figures mean nothing without a MinIO: make tools")
         store = Store(server.endpoint, server.access_key, server.secret_key)
-        start = time.monotonic()
+        start, failed = time.monotonic(), list[str]()
         for row in chosen:
             print(f"{row.name}: {row.title}", flush=True)
-            result = run_row(row, data, store).as_json()
+            try:
+                result = run_row(row, data, store).as_json()
+            except (WrongBytes, OSError, RuntimeError) as error:
+                failed.append(row.name)
+                print(f"  failed: {error}", flush=True)
+                continue
             report.write(RESULTS, rows, {row.name: result})
             for line in report.lines(row, result):
                 print(f"  {line}")
             print(f"  ({result['seconds']:.0f} s)", flush=True)
         print(f"{len(chosen)} rows, {time.monotonic() - start:.0f} s; see {RESULTS}/README.md")
+    if failed:
+        sys.exit(f"failed: {' '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Member:
     name: str
     truth: int
     size: int
+    packed: int  # bytes in the archive: compressed
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _members(path: Path, *, stored: bool) -> tuple[Member, ...]:
             if stored:
                 file.seek(info.header_offset + 26)  # APPNOTE 4.3.7: lengths of name and extra field
                 at = info.header_offset + 30 + sum(struct.unpack("<2H", file.read(4)))
-            members.append(Member(info.filename, at, info.file_size))
+            members.append(Member(info.filename, at, info.file_size, info.compress_size))
             at += info.file_size
     return tuple(members)
 

@@ -20,6 +20,7 @@ RCLONE = REPOSITORY / ".tools" / "bin" / "rclone"
 RATARMOUNT = REPOSITORY / ".tools" / "env-ratarmount" / "bin" / "ratarmount"
 MOUNT_SECONDS = 60.0
 STOP_SECONDS = 20.0
+REST_SECONDS = 30.0  # at most, until a daemon has nothing more to do
 RUN_SECONDS = 240.0  # of one mount; a daemon that hangs is killed then, and its readers err
 OURS = "s3zipfs"
 
@@ -133,7 +134,14 @@ class Mount:
             self._folder.cleanup()
 
     def remount(self) -> None:
-        """End the daemon and start it anew: the kernel's caches are empty, the disk's are not."""
+        """End the daemon and start it anew: the kernel's caches are empty, the disk's are not.
+
+        Not before it rests: what it writes to its disk in the background is there.
+        """
+        give_up, before = time.monotonic() + REST_SECONDS, -1.0
+        while (now := self._seconds()) - before > 0.02 and time.monotonic() < give_up:
+            before = now
+            time.sleep(1)
         self._stop()
         self._start()
 

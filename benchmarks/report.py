@@ -38,8 +38,9 @@ REFERENCES = """
 ## What it costs
 
 Requests and bytes of one more run of ours, the index of the archive included, counted by a proxy
-before the server; where something is read again, from there on. CPU seconds (for each GB read)
-and memory (VmHWM, the highest of all runs) are the daemon's.
+before the server; where something is read again, from there on. Needed are the bytes, compressed,
+that the archive has of what is read. CPU seconds (for each GB read) and memory (VmHWM, the highest
+of all runs) are the daemon's.
 
 """
 
@@ -96,7 +97,7 @@ def cost_verdicts(row: Row, result: Result) -> Iterator[Verdict]:
     costs = result["costs"]
     if costs is not None and row.most_fetched is not None:
         met = costs["fetched"] <= row.most_fetched
-        yield Verdict(f"fetched / read ≤ {row.most_fetched:g}", met)
+        yield Verdict(f"fetched / needed ≤ {row.most_fetched:g}", met)
     if costs is not None and row.most_gets is not None:
         yield Verdict(f"GETs/MiB ≤ {row.most_gets:g}", costs["gets"] <= row.most_gets)
     if OURS in result["peaks"]:
@@ -150,7 +151,7 @@ def markdown(rows: Mapping[str, Row], results: Mapping[str, Result], machine: st
     for row, result in done:
         text += "".join(_figure_line(row, figure, result) + "\n" for figure in row.figures)
     text += REFERENCES
-    heads = ["Row", "Requests", "Bytes fetched / read", "GETs/MiB", "CPU s/GB"]
+    heads = ["Row", "Requests", "Fetched / needed", "GETs/MiB", "CPU s/GB"]
     text += _table(*heads, *(f"{system}, MB" for system in (OURS, *PEERS)), "Must hold")
     return text + "".join(_cost_line(row, result) + "\n" for row, result in done)
 

@@ -39,7 +39,7 @@ class Costs:
     """What one run of ours asked the store for. None where nothing was read."""
 
     requests: dict[str, int]
-    fetched: float | None  # bytes for each that was read
+    fetched: float | None  # bytes for each of the archive's that was needed
     gets: float | None  # for each MiB that was read
 
 
@@ -143,4 +143,5 @@ def _counted(row: Row, store: Store, archive: Archive) -> Costs:
     if not outcome.size:
         return Costs(dict(counts.requests), None, None)
     gets = counts.requests["GET"] / (outcome.size / (1 << 20))
-    return Costs(dict(counts.requests), counts.size / outcome.size, gets)
+    fetched = counts.size / outcome.needed if outcome.needed else None
+    return Costs(dict(counts.requests), fetched, gets)
