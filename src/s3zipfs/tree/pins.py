@@ -1,4 +1,7 @@
-"""`x.zip@ETAG`: a name for one version of an archive, never listed, never another version."""
+"""`x.zip@ETAG`: a name for one version of an archive, never listed, never another version.
+
+Not for names that are cut since they have more than 255 bytes.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ class Pins:
     def find(self, folder: Folder, name: bytes, look_up: LookUp, wait: Wait) -> Member | None:
         """The archive's version that the name pins; None where it is no such name.
 
-        `look_up` finds the archive. Where it is believed to be of another version the store is
-        asked: whoever names an ETag may know more than our listing.
+        `look_up` finds the archive. Where it is believed to be of another version, or not there,
+        the store is asked: whoever names an ETag may know more than our listing.
 
         Raises:
             ObjectChanged: the archive is of another version, or gone. Never `NotFound`: Zarr takes
@@ -41,18 +44,22 @@ class Pins:
         """
         archive, mark, etag = name.rpartition(b"@")
         decoded = decode_component(archive) if mark and etag.strip(b'"') else None
-        if decoded is None or not self._patterns.is_archive(folder.prefix + decoded[0]):
+        if (
+            decoded is None
+            or decoded[2]
+            or not self._patterns.is_archive(folder.prefix + decoded[0])
+        ):
             return None
         with self._lock:
             known = self._known.get((folder, name))
         if known is not None:
             return known
+        key = folder.prefix + decoded[0]
         wanted = f'"{etag.decode(errors="replace").strip(chr(34))}"'
         info = self._archive(folder, archive, look_up, wait)
-        if info is not None and info.id.etag != wanted:
-            info = self._current(info, wait)
         if info is None or info.id.etag != wanted:
-            key = folder.prefix + decoded[0]
+            info = self._current(folder.bucket, key, wait)
+        if info is None or info.id.etag != wanted:
             raise ObjectChanged(f"s3://{folder.bucket}/{key}: version {wanted} is not there")
         pinned = Member(info, 0, pinned=True)
         with self._lock:
@@ -70,8 +77,8 @@ class Pins:
             return None
         return node.info if isinstance(node, Member) else None
 
-    def _current(self, known: ObjectInfo, wait: Wait) -> ObjectInfo | None:
-        head = self._store.head(known.id.bucket, known.id.key)
+    def _current(self, bucket: str, key: str, wait: Wait) -> ObjectInfo | None:
+        head = self._store.head(bucket, key)
         try:
             return wait.result(self._network.submit(head))
         except NotFound:
