@@ -66,11 +66,13 @@ def _folder_or_none(value: Any) -> Any:
 SMALLEST_CACHE = 64 << 20
 
 
-def _nothing_or_enough(value: int) -> int:
-    if 0 < value < SMALLEST_CACHE:
+def _nothing_or_enough(value: int | None) -> int | None:
+    if value is not None and 0 < value < SMALLEST_CACHE:
         raise ValueError(f"{value} bytes are too few; give 0, or at least {SMALLEST_CACHE >> 20}M")
     return value
 
+
+DEFAULT_CACHE_SIZE = 10 << 30
 
 _Folder = Annotated[Path | None, BeforeValidator(_folder_or_none)]
 _Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
@@ -171,10 +173,11 @@ class Settings(BaseSettings):
         description="directory for what outlives the process; none keeps nothing "
         "(default $XDG_CACHE_HOME/s3zipfs or ~/.cache/s3zipfs, of root /var/cache/s3zipfs)",
     )
-    cache_size: Annotated[int, AfterValidator(_nothing_or_enough)] = Field(
-        default=10 << 30,
+    cache_size: Annotated[int | None, AfterValidator(_nothing_or_enough)] = Field(
+        default=None,
         ge=0,
-        description="bytes of disk for what was fetched, 0 for none; at least 64M",
+        description="bytes of disk for what was fetched, at least 64M, or 0 for none "
+        "(default 10G where a cache directory is given, else none)",
     )
     index_cache_size: int = Field(
         default=2 << 30, ge=0, description="bytes of disk for the indexes of large archives"
@@ -187,6 +190,17 @@ class Settings(BaseSettings):
     def archive_patterns(self) -> tuple[str, ...]:
         """The defaults and what was added to them."""
         return DEFAULT_ARCHIVES + self.archive
+
+    @property
+    def block_cache_size(self) -> int:
+        """Bytes of disk for what was fetched.
+
+        Without being asked, a mount writes no gigabytes of data into somebody's home; and a first
+        read of 1 GiB takes 1 to 2 s of CPU more where it is written down as well.
+        """
+        if self.cache_size is not None:
+            return self.cache_size
+        return DEFAULT_CACHE_SIZE if "cache_dir" in self.model_fields_set else 0
 
 
 _from_files: dict[str, str] = {}  # what env files have put into the environment of this process

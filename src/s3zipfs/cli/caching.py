@@ -13,7 +13,7 @@ import click
 from s3zipfs.cache import upkeep
 from s3zipfs.cli.options import SIZE, cache_options
 from s3zipfs.errors import SettingsError
-from s3zipfs.settings import Settings, load_settings
+from s3zipfs.settings import DEFAULT_CACHE_SIZE, Settings, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +42,7 @@ def prune(to: int | None, as_json: bool, **options: Any) -> None:
     """Remove what was not used for longest, until the bounds hold; show what is left."""
     settings = load_settings(**options)
     folder = _folder(settings)
-    upkeep.prune_blocks(folder, settings.cache_size if to is None else to)
+    upkeep.prune_blocks(folder, _most(settings) if to is None else to)
     upkeep.prune_indexes(folder, settings.index_cache_size if to is None else to)
     _show(folder, settings, as_json=as_json)
 
@@ -58,6 +58,11 @@ def clear(as_json: bool, **options: Any) -> None:
     _show(folder, settings, as_json=as_json)
 
 
+def _most(settings: Settings) -> int:
+    """The bound of a mount that was given this directory."""
+    return DEFAULT_CACHE_SIZE if settings.cache_size is None else settings.cache_size
+
+
 def _folder(settings: Settings) -> Path:
     if settings.cache_dir is None:
         raise SettingsError("cache_dir: there is none, so that nothing is kept")
@@ -69,7 +74,7 @@ def _show(folder: Path, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         values = {
             "cache_dir": str(folder),
-            "blocks": {**asdict(blocks), "max_bytes": settings.cache_size},
+            "blocks": {**asdict(blocks), "max_bytes": _most(settings)},
             "indexes": {**asdict(indexes), "max_bytes": settings.index_cache_size},
         }
         click.echo(json.dumps(values))
@@ -78,7 +83,7 @@ def _show(folder: Path, settings: Settings, *, as_json: bool) -> None:
     records = "of another format, or damaged"
     if blocks.segments is not None:
         records = f"{blocks.records} ranges of {blocks.objects} objects"
-    click.echo(f"blocks     {_of(blocks.used_bytes, settings.cache_size)}, {records}")
+    click.echo(f"blocks     {_of(blocks.used_bytes, _most(settings))}, {records}")
     click.echo(
         f"indexes    {_of(indexes.used_bytes, settings.index_cache_size)}, {indexes.files} archives"
     )

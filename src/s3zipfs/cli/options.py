@@ -37,8 +37,8 @@ def _option(field: str, *declarations: str, **options: Any) -> Callable[[F], F]:
     described = Settings.model_fields[field]
     text = described.description or ""
     default = described.default
-    if options.get("type") is SIZE:
-        text += f" (default {int(default) >> 20}M)"
+    if options.get("type") is SIZE and default is not None:
+        text += f" (default {default >> 20}M)"
     elif isinstance(default, int | float) and not isinstance(default, bool):
         text += f" (default {default:g})"
     name = declarations or (f"--{field.replace('_', '-')}",)
