@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,3 +43,9 @@ class Case:
     @property
     def archive(self) -> Path:
         return self.folder / "x.zip"
+
+
+def next_case(mountpoint: Path, numbers: Iterator[int]) -> Case:
+    """One that no test has had."""
+    name = f"case-{next(numbers):02}"
+    return Case(mountpoint / name, f"{name}/")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from faults.cases import CASES, MANY, OPTIONS, Case, archive_bytes
+from faults.cases import CASES, MANY, OPTIONS, Case, archive_bytes, next_case
 from faults.px import Proxy
 from mounting import Mount
 from s3server import S3Server
@@ -61,5 +61,4 @@ def px(running_proxy: Proxy) -> Iterator[Proxy]:
 
 @pytest.fixture
 def case(mount: Mount, px: Proxy, numbers: Iterator[int]) -> Case:
-    name = f"case-{next(numbers):02}"
-    return Case(mount.path / name, f"{name}/")
+    return next_case(mount.path, numbers)

@@ -25,47 +25,14 @@ from faults.px import (
     stalled_after,
     trickled,
 )
+from faults.reading import BODY, SOON, assert_whole, failure, healed, opened
 from mounting import Mount, wait_until
 
-BODY = 1 << 18  # GETs of at least so much are for members, not for the directory
 LATE = TIMEOUT + 2  # what is promised of an error at the deadline
-SOON = 30.0  # for what comes by itself, within seconds
 NEWER = archive_bytes(b"another version")
 TRANSIENT = {errno.EIO, errno.ETIMEDOUT}
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def failure(perform: Callable[[], Any]) -> int:
-    """The errno that it fails with."""
-    with pytest.raises(OSError) as raised:  # noqa: PT011 - the number is compared
-        perform()
-    assert raised.value.errno is not None
-    return raised.value.errno
-
-
-def opened(case: Case) -> Case:
-    """The archive's directory is known, and no member of it."""
-    assert {entry.name for entry in os.scandir(case.archive)} == set(CONTENT)
-    return case
-
-
-def healed(case: Case) -> None:
-    """All of it is read right, once the error of a moment ago is forgotten."""
-
-    def is_whole() -> bool:
-        try:
-            assert_whole(case)
-        except OSError:
-            return False
-        return True
-
-    wait_until(is_whole, seconds=SOON, what="the archive is read whole")
-
-
-def assert_whole(case: Case) -> None:
-    for name, content in CONTENT.items():
-        assert (case.archive / name).read_bytes() == content
 
 
 # --- silence ------------------------------------------------------------------------------------
@@ -81,7 +48,7 @@ def test_a_reader_of_a_stalled_object_gets_etimedout_by_the_deadline(
         "in the body": px.changed(stalled_after(1000)),
     }
     opened(case)
-    px.tell(stalls[where], gets(case.key, at_least=BODY))
+    px.tell(stalls[where], gets(case.key))
     begun = time.monotonic()
     assert failure((case.archive / "deflated").read_bytes) == errno.ETIMEDOUT
     assert time.monotonic() - begun < LATE
@@ -94,7 +61,7 @@ def test_a_signal_ends_a_reader_of_a_stalled_object_within_half_a_second(
     px: Proxy, case: Case, number: signal.Signals
 ) -> None:
     opened(case)
-    px.tell(silent, gets(case.key, at_least=BODY))
+    px.tell(silent, gets(case.key))
     reader = subprocess.Popen(["cat", str(case.archive / "stored")], stdout=subprocess.DEVNULL)
     try:
         assert px.silent.wait(TIMEOUT)
@@ -124,7 +91,7 @@ def test_root_df_and_what_is_cached_need_no_network(px: Proxy, mount: Mount, cas
 
 def test_a_stalled_object_stops_no_other(px: Proxy, case: Case, mount: Mount) -> None:
     opened(case)
-    px.tell(silent, gets(case.key, at_least=BODY))
+    px.tell(silent, gets(case.key))
     readers = [
         subprocess.Popen(["cat", str(case.archive / name)], stderr=subprocess.DEVNULL)
         for name in CONTENT
@@ -150,7 +117,7 @@ def test_a_trickle_is_cut_and_asked_again(px: Proxy, case: Case) -> None:
 
 def test_an_endless_trickle_ends_at_the_deadline(px: Proxy, case: Case) -> None:
     opened(case)
-    px.tell(px.changed(trickled(1000)), gets(case.key, at_least=BODY))
+    px.tell(px.changed(trickled(1000)), gets(case.key))
     begun = time.monotonic()
     assert failure((case.archive / "deflated").read_bytes) == errno.ETIMEDOUT
     assert time.monotonic() - begun < LATE

@@ -19,30 +19,28 @@ from s3zipfs.errors import (
 
 _log = logging.getLogger(__name__)
 
-FAILURES = 5  # in a row, and over the whole patience, before the endpoint itself is asked
-PROBE_SECONDS = 5.0  # for that question
-PAUSE_SECONDS = 1.0  # between two of them
+PAUSE_SECONDS = 1.0  # between two probes
 
 State = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
-    """Opens when nothing was answered for `patience` seconds, and a question of its own neither.
+    """Opens when an operation met its deadline without an answer, and `probe` gets none either.
 
-    That question is about no object (`probe`), so objects that stall, however many readers they
-    have, never open it. While it is open, operations fail at once; one that comes a second after
-    the last probe asks again, and any answer closes it. Operations that began before go on to
-    their own deadline: a server that restarts within it is noticed by nobody.
+    The probe asks for no object, so objects that stall, however many readers they have, never
+    open it. While it is open, operations fail at once; one that comes a second after the last
+    probe asks again, and any answer closes it. Operations that began before go on to their own
+    deadline: a server that restarts within it is noticed by nobody.
 
     Belongs to the network loop; `state` may be read from any thread.
     """
 
     def __init__(
-        self, endpoint: str, probe: Callable[[], Awaitable[object]], *, patience: float
+        self, endpoint: str, probe: Callable[[], Awaitable[object]], *, seconds: float
     ) -> None:
         self._endpoint = endpoint
         self._ask = probe
-        self._patience = patience
+        self._seconds = seconds  # for a probe
         self._failures = 0
         self._failing_since = 0.0  # of the first of them, by the monotonic clock
         self._open = False
@@ -94,9 +92,12 @@ class CircuitBreaker:
             self._failing_since = time.monotonic()
         self._failures += 1
         self._reason = str(error).removeprefix(f"{self._endpoint}: ")
-        if self._open or self._is_probing or self._failures < FAILURES:
+
+    def gave_up(self) -> None:
+        """An operation met its deadline; unless others were answered, the endpoint is asked."""
+        if self._failures == 0 or self._open or self._is_probing:
             return
-        if self.failing_for >= self._patience and time.monotonic() >= self._next_probe:
+        if time.monotonic() >= self._next_probe:
             self._start_probe()
 
     async def close(self) -> None:
@@ -111,7 +112,7 @@ class CircuitBreaker:
 
     async def _probe_once(self) -> None:
         try:
-            async with asyncio.timeout(min(PROBE_SECONDS, self._patience)):
+            async with asyncio.timeout(self._seconds):
                 await self._ask()
         except BadResponse:
             self.answered()

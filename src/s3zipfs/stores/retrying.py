@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.1  # seconds; doubled each time, and then a random part of it is waited
 LONGEST_PAUSE = 5.0  # seconds
+PROBE_SECONDS = 5.0  # for the question whether the endpoint is there at all
 BAD_RESPONSES = 2  # retries of an answer that contradicts its question: it may be a proxy's habit
 
 
@@ -41,15 +42,17 @@ class RetryingStore:
     resources, and `EndpointUnreachable` of an endpoint that has never answered: that is a wrong
     setting, while later it is a server that restarts.
 
-    At the deadline the last error is raised: `DeadlineExceeded` after a stall. When nothing at all
-    has been answered for as long, `breaker` lets no operation begin until something is.
+    At the deadline the last error is raised: `DeadlineExceeded` after a stall. Where nothing else
+    is answered either, `breaker` lets no operation begin until something is.
     """
 
     def __init__(self, inner: ObjectStore, timeout: float) -> None:
         self._inner = inner
         self._timeout = timeout
         self._answered = False  # whether the endpoint has ever answered anything
-        self.breaker = CircuitBreaker(inner.endpoint, inner.list_buckets, patience=timeout)
+        self.breaker = CircuitBreaker(
+            inner.endpoint, inner.list_buckets, seconds=min(PROBE_SECONDS, timeout)
+        )
 
     @property
     def endpoint(self) -> str:
@@ -120,6 +123,7 @@ class RetryingStore:
                 attempts = 1
             pause = _pause(attempts)
             if deadline.remaining <= pause:
+                self.breaker.gave_up()
                 raise error
             _log.info("%s: attempt %d failed, next in %.1f s", error, attempts, pause)
             await asyncio.sleep(pause)

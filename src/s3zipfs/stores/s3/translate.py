@@ -188,9 +188,12 @@ def not_connected(asked: Asked) -> EndpointUnreachable:
 # --- obstore: the class says little, the text all -------------------------------------------
 
 # obstore 0.12: "<class's words>: Error performing GET <uri> in <time> - <what happened>", then
-# "Debug source:" and Rust's debug print. The URI is percent-encoded, so it holds no blank.
+# "Debug source:" and Rust's debug print. The URI is percent-encoded, so it holds no blank. An error
+# in a body that is streamed has no "performing": "Generic S3 error: HTTP error: …".
 _OBSTORE = re.compile(
-    r"Error performing [A-Z]+ \S+ in \S+ - (.*?)(?:\n\nDebug source:(.*))?$", re.DOTALL
+    r"(?:Error performing [A-Z]+ \S+ in \S+ - |^Generic \w+ error: (?=HTTP error))"
+    r"(.*?)(?:\n\nDebug source:(.*))?$",
+    re.DOTALL,
 )
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})[^:]*(?:: (.*))?$", re.DOTALL)
 _XML_CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
