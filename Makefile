@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fmt venv zarr2-env tools corpora fuzz lock clean
+.PHONY: help demo test soak check bench fmt venv zarr2-env tools corpora fuzz lock clean
 
 BIN := .venv/bin
 VENV := .venv/.stamp
@@ -21,6 +21,10 @@ demo: $(VENV) tools ## mount three archives from a local S3 server, read them, c
 test: $(VENV) $(ZARR2_ENV) tools corpora ## all tests, with a real MinIO where Go can build one (ARGS= for pytest)
 	@scripts/bootstrap-system.sh fusermount3:fuse3 rsync:rsync unzip:unzip zip:zip
 	@$(BIN)/pytest $(ARGS)
+
+soak: $(VENV) tools ## versions, faults and kill -9 under readers, for longer (SOAK_SECONDS=60 each)
+	@scripts/bootstrap-system.sh fusermount3:fuse3
+	@S3ZIPFS_SOAK_SECONDS=$(or $(SOAK_SECONDS),60) $(BIN)/pytest tests/semantics/test_overwriting.py tests/semantics/test_life.py tests/model $(ARGS)
 
 check: $(VENV) ## ruff, mypy, import contracts, dependencies, shell
 	$(BIN)/ruff check

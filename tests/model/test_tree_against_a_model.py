@@ -309,7 +309,7 @@ def test_names_bytes_and_errors_are_those_of_the_model() -> None:
     run_state_machine_as_test(
         Model,
         settings=settings(
-            max_examples=100,
+            max_examples=250,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from trees import WAIT, MakeTree, names, read, zipped
 
-from s3zipfs.errors import BadArchive, ObjectChanged
+from s3zipfs.errors import BadArchive, NotFound, ObjectChanged
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
+from s3zipfs.tree import folders
 
 
 def test_an_old_node_never_reads_the_new_version(memory: MemoryStore, make_tree: MakeTree) -> None:
@@ -54,3 +57,21 @@ def test_a_version_that_is_no_zip_is_asked_about_once(
     assert store.counts["get"] == 1
     memory.put("lab", "x.zip", zipped({"a": b"1"}))
     assert names(tree, b"x.zip") == [b"a"]
+
+
+def test_a_bucket_is_believed_for_what_is_left_of_the_ttl(
+    memory: MemoryStore, make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(folders, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    memory.make_bucket("old")
+    tree = make_tree(ttl=30)
+    assert tree.lookup(tree.root, b"old", WAIT).valid_for == 30
+    now[0] += 20
+    memory.make_bucket("new")
+    with pytest.raises(NotFound) as missing:
+        tree.lookup(tree.root, b"new", WAIT)
+    assert missing.value.valid_for == 10
+    assert [entry.valid_for for entry in tree.entries(tree.root, WAIT)] == [10]
+    now[0] += 10
+    assert tree.lookup(tree.root, b"new", WAIT).valid_for == 30

@@ -60,16 +60,16 @@ class Folders:
 
     # Buckets
 
-    def buckets(self, wait: Wait) -> tuple[BucketInfo, ...]:
-        """All buckets, remembered for the TTL."""
+    def buckets(self, wait: Wait) -> tuple[tuple[BucketInfo, ...], float]:
+        """All buckets, and for how many seconds more they are believed."""
         with self._lock:
             known, until = self._buckets
-        if time.monotonic() < until:
-            return known
+        if (now := time.monotonic()) < until:
+            return known, until - now
         known = wait.result(self._network.submit(self._store.list_buckets()))
         with self._lock:
-            self._buckets = known, time.monotonic() + self.ttl
-        return known
+            self._buckets = known, now + self.ttl
+        return known, max(0.0, now + self.ttl - time.monotonic())
 
     # Listings
 

@@ -120,11 +120,11 @@ class Tree:
                 raise NotADirectory(f"{info.id}: not a directory")
 
     def _lookup_bucket(self, name: bytes, wait: Wait) -> Found:
-        buckets = self._folders.buckets(wait)
+        buckets, valid_for = self._folders.buckets(wait)
         for bucket in buckets:
             if bucket.name.encode() == name:
-                return Found(Folder(bucket.name, ""), self._folders.ttl)
-        raise NotFound(f"no bucket {name!r}", valid_for=self._folders.ttl)
+                return Found(Folder(bucket.name, ""), valid_for)
+        raise NotFound(f"no bucket {name!r}", valid_for=valid_for)
 
     def resolve(self, path: bytes, wait: Wait) -> Node:
         """The node at a path below the root; empty components are passed over."""
@@ -173,10 +173,10 @@ class Tree:
                 for following, (name, folder) in enumerate(sources, offset + 1):
                     yield DirEntry(name, folder, following, FOREVER)
             case Buckets():
-                buckets = self._folders.buckets(wait)[offset:]
-                for following, bucket in enumerate(buckets, offset + 1):
+                buckets, valid_for = self._folders.buckets(wait)
+                for following, bucket in enumerate(buckets[offset:], offset + 1):
                     folder = Folder(bucket.name, "")
-                    yield DirEntry(bucket.name.encode(), folder, following, self._folders.ttl)
+                    yield DirEntry(bucket.name.encode(), folder, following, valid_for)
             case ObjectFile(info):
                 raise NotADirectory(f"{info.id}: not a directory")
 
