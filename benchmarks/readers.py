@@ -139,23 +139,29 @@ def read_parts(source: Path, parts: Sequence[Part], readers: int = 1, limit: flo
 
 def _read(part: Part, truth: mmap.mmap, buffer: memoryview, give_up: float) -> int:
     """The bytes that were read of a part: all of it, unless the time ended."""
+    done = 0
+    for at, data in _blocks(part, buffer):
+        sample = (part.start + at >> 16) * 7919 % max(1, len(data) - SAMPLE)  # differs by block
+        begin, found = part.truth + at + sample, data[sample : sample + SAMPLE]
+        if found != truth[begin : begin + len(found)]:
+            raise WrongBytes(f"{part.path}, byte {part.start + at + sample}: not the source's")
+        done += len(data)
+        if time.perf_counter() > give_up:
+            break
+    return done
+
+
+def _blocks(part: Part, buffer: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """A part's bytes in the buffer, as each read returns them, and where in the part they begin."""
     file = os.open(part.path, os.O_RDONLY)
     try:
-        at, end = part.start, part.start + part.size
-        while at < end:
-            wanted = min(BLOCK, end - at)
-            got = os.preadv(file, [buffer[:wanted]], at)
+        at = 0
+        while at < part.size:
+            got = os.preadv(file, [buffer[: min(BLOCK, part.size - at)]], part.start + at)
             if not got:
-                raise WrongBytes(f"{part.path} ends at {at}, not at {end}")
-            sample = (at >> 16) * 7919 % max(1, got - SAMPLE)  # another place in each block
-            expected = part.truth + at - part.start + sample
-            length = min(SAMPLE, got - sample)
-            if buffer[sample : sample + length] != truth[expected : expected + length]:
-                raise WrongBytes(f"{part.path}, byte {at + sample}: not those of the source")
+                raise WrongBytes(f"{part.path} ends at {part.start + at}")
+            yield at, buffer[:got]
             at += got
-            if time.perf_counter() > give_up:
-                break
-        return at - part.start
     finally:
         os.close(file)
 
@@ -168,22 +174,16 @@ def check_whole(source: Path, parts: Sequence[Part]) -> None:
     """
 
     def job(_number: int) -> None:
-        end = time.perf_counter() + LIMIT
+        end, buffer = time.perf_counter() + LIMIT, memoryview(bytearray(BLOCK))
         with (
             source.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as truth,
         ):
             for part in parts:
-                with open(part.path, "rb", buffering=0) as read:
-                    read.seek(part.start)
-                    for at in range(0, part.size, BLOCK):
-                        size = min(BLOCK, part.size - at)
-                        data = read.read(size)
-                        while 0 < len(data) < size:
-                            data += read.read(size - len(data))
-                        begin = part.truth + at
-                        if zlib.crc32(data) != zlib.crc32(truth[begin : begin + size]):
-                            raise WrongBytes(f"{part.path}: other bytes in [{at}, {at + size})")
+                for at, data in _blocks(part, buffer):
+                    begin = part.truth + at
+                    if zlib.crc32(data) != zlib.crc32(truth[begin : begin + len(data)]):
+                        raise WrongBytes(f"{part.path}: other bytes from {part.start + at} on")
                 if time.perf_counter() > end:
                     return
 
