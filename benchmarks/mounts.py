@@ -92,6 +92,12 @@ SYSTEMS = {OURS: s3zipfs, **PEERS}
 PROGRAMS = {"rclone": RCLONE, "rclone, cache off": RCLONE, "ratarmount": RATARMOUNT}
 
 
+def is_mounted(path: Path) -> bool:
+    """Whether the kernel lists a mount there; one whose daemon died is one as well."""
+    mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    return any(line.split()[4] == str(path) for line in mounts)
+
+
 def is_installed(system: str) -> bool:
     """Whether the system's program was built; ours always is."""
     return system not in PROGRAMS or PROGRAMS[system].exists()
@@ -130,7 +136,7 @@ class Mount:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
-        if not os.path.ismount(self.path):  # never remove through a mount
+        if not is_mounted(self.path):  # never remove through a mount
             self._folder.cleanup()
 
     def remount(self) -> None:
@@ -176,7 +182,7 @@ class Mount:
         self._watchdog = threading.Timer(RUN_SECONDS, self._process.kill)
         self._watchdog.start()
         give_up = time.monotonic() + MOUNT_SECONDS
-        while not os.path.ismount(self.path):
+        while not is_mounted(self.path):
             if self._process.poll() is not None or time.monotonic() > give_up:
                 said = (self._home / "log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"{self.system} did not mount: {said}")
@@ -198,5 +204,5 @@ class Mount:
             process.kill()
             process.wait()
         self._process = None
-        if os.path.ismount(self.path):
+        if is_mounted(self.path):
             subprocess.run(["fusermount3", "-uz", str(self.path)], check=False)
