@@ -412,6 +412,19 @@ def test_a_pass_without_progress_fails_its_readers(indexer: Indexer) -> None:
         indexer.wait(of.job, 1, stalled, Wait(0.2))
 
 
+def test_the_deadline_of_those_before_is_not_that_of_who_comes_later(indexer: Indexer) -> None:
+    of = passed()
+    failures = iter([DeadlineExceeded("asked for long ago")] * 2)
+
+    def late(start: int, end: int, wait: Wait) -> memoryview:
+        for failure in failures:
+            raise failure
+        return of.source(start, end, wait)
+
+    indexer.wait(of.job, of.job.verdict, late, WAIT)
+    assert next(failures, None) is None
+
+
 def test_a_reader_may_wait_longer_than_the_deadline_while_bytes_come(indexer: Indexer) -> None:
     of = passed()
     begun = time.monotonic()

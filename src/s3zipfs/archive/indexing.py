@@ -12,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from s3zipfs.archive.checkpointing import CheckpointingDeflate
 from s3zipfs.archive.checkpoints import Checkpoints
 from s3zipfs.archive.inflate import STREAM_COST, Decoding, RawRead
-from s3zipfs.errors import Interrupted, S3ZipError
-from s3zipfs.waiting import Transfer, Wait
+from s3zipfs.errors import DeadlineExceeded, Interrupted, S3ZipError
+from s3zipfs.waiting import POLL_SECONDS, Transfer, Wait
 from s3zipfs.zipformat.member import Member
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,19 @@ class Indexer:
             BadMember: the member is damaged.
             S3ZipError: its bytes can't be had; the next who waits goes on from there.
         """
+        give_up = time.monotonic() + wait.timeout
+        while True:
+            try:
+                return self._wait(job, until, read_raw, wait)
+            except DeadlineExceeded:
+                # It may be the deadline of bytes that were asked for before this reader came.
+                left = give_up - time.monotonic()
+                if left <= POLL_SECONDS:
+                    raise
+                time.sleep(POLL_SECONDS)
+                wait = replace(wait, timeout=left)
+
+    def _wait(self, job: IndexingPass, until: int, read_raw: RawRead, wait: Wait) -> None:
         with self._lock:
             if job.error is not None:
                 raise job.error
