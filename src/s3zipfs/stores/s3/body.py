@@ -14,9 +14,9 @@ from s3zipfs.stores.s3.translate import Asked, stalled
 if TYPE_CHECKING:
     from obstore import GetResult
 
-# In parts of 1 MiB a body of 8 MiB is as fast as in one piece, in parts of 64 KiB 15 % slower
-# (loopback, 1.2 GB/s).
-LARGE_PART = 1 << 20
+# On a fast link the largest GET is one part: 1 GiB by 8 MiB takes 0.42 s of CPU, by 8 parts of
+# 1 MiB each that are joined 0.62 s.
+LARGE_PART = 8 << 20
 SMALL_PART = 64 << 10
 FAST = LARGE_PART  # bytes/s from which on a large part tells of progress once a second
 
