@@ -23,6 +23,7 @@ STOP_SECONDS = 20.0
 REST_SECONDS = 30.0  # at most, until a daemon has nothing more to do
 RUN_SECONDS = 240.0  # of one mount; a daemon that hangs is killed then, and its readers err
 OURS = "s3zipfs"
+OURS_ON_DISK = "s3zipfs, disk cache"
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,19 @@ class Command:
 def s3zipfs(store: Store, bucket: str, home: Path) -> Command:
     """Our mount with its defaults."""
     words = [sys.executable, "-m", "s3zipfs", "mount", f"s3://{bucket}", "MNT", "--foreground"]
-    words += ["--endpoint-url", store.endpoint, "--cache-dir", str(home / "cache")]
-    keys = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
-    return Command(words, keys)
+    words += ["--endpoint-url", store.endpoint]
+    environment = {
+        "AWS_ACCESS_KEY_ID": store.access_key,
+        "AWS_SECRET_ACCESS_KEY": store.secret_key,
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
+    return Command(words, environment)
+
+
+def s3zipfs_on_disk(store: Store, bucket: str, home: Path) -> Command:
+    """Our mount with a cache directory of its own: it keeps on disk what it fetched."""
+    command = s3zipfs(store, bucket, home)
+    return Command([*command.words, "--cache-dir", str(home / "cache")], command.environment)
 
 
 def rclone(store: Store, bucket: str, home: Path, *, mode: str = "full") -> Command:
@@ -88,7 +99,7 @@ PEERS: dict[str, Callable[[Store, str, Path], Command]] = {
     "rclone, cache off": rclone_without_cache,
     "ratarmount": ratarmount,
 }
-SYSTEMS = {OURS: s3zipfs, **PEERS}
+SYSTEMS = {OURS: s3zipfs, OURS_ON_DISK: s3zipfs_on_disk, **PEERS}
 PROGRAMS = {"rclone": RCLONE, "rclone, cache off": RCLONE, "ratarmount": RATARMOUNT}
 
 

@@ -10,7 +10,7 @@ import references
 import ten_million
 import works
 from data import Archive, Data
-from mounts import OURS, PEERS, Store
+from mounts import OURS, OURS_ON_DISK, PEERS, Store
 from works import Outcome, Work
 
 BETTER_PEER = "better peer"
@@ -45,6 +45,7 @@ class Row:
     figures: tuple[Figure, ...]
     references: Mapping[str, Reference] = field(default_factory=dict)
     delay: int = 0  # ms that each answer is held back
+    ours: str = OURS  # how we are mounted
     peers: tuple[str, ...] = tuple(PEERS)
     repeats: int = 3
     is_counted: bool = True  # by one more run of ours
@@ -108,6 +109,7 @@ def _stored() -> list[Row]:
             "big",
             works.whole_after_restart,
             restart,
+            ours=OURS_ON_DISK,
             peers=("rclone",),
             most_gets=0,
         ),

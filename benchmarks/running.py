@@ -78,7 +78,8 @@ def run_row(row: Row, data: Data, server: Store) -> Result:
         tasks: dict[str, Callable[[Runs], Outcome]] = {}
         if row.work is not None:
             for system in filter(is_installed, (OURS, *row.peers)):
-                tasks[system] = partial(_on_mount, row, system, store, archive)
+                mounted = row.ours if system == OURS else system
+                tasks[system] = partial(_on_mount, row, mounted, store, archive)
         for name, reference in row.references.items():
             tasks[name] = partial(_alone, reference, store, archive)
         runs = _interleaved(row, tasks)
@@ -136,7 +137,7 @@ def _counted(row: Row, store: Store, archive: Archive) -> Costs:
             nonlocal before
             before = proxy.counts
 
-        with Mount(OURS, proxy.store, archive.name, mark) as mount:
+        with Mount(row.ours, proxy.store, archive.name, mark) as mount:
             outcome = row.work(mount, archive)
             counts = proxy.counts - before
             works.check(mount, archive)
