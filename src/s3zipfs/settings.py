@@ -180,7 +180,9 @@ class Settings(BaseSettings):
         "(default 10G where a cache directory is given, else none)",
     )
     index_cache_size: int = Field(
-        default=2 << 30, ge=0, description="bytes of disk for the indexes of large archives"
+        default=2 << 30,
+        ge=0,
+        description="bytes of disk for the indexes of large archives and large deflated members",
     )
 
     # The log
