@@ -10,12 +10,30 @@ import pytest
 
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import DeadlineExceeded, Interrupted, NotFound
-from s3zipfs.waiting import Wait
+from s3zipfs.waiting import Transfer, Wait
 
 
 def test_a_wait_ends_at_its_deadline() -> None:
     with pytest.raises(DeadlineExceeded):
         Wait(0.05).result(Future[int]())
+
+
+def test_the_deadline_of_a_transfer_counts_from_its_last_progress() -> None:
+    transfer = Transfer[int]()
+    over = threading.Event()
+
+    def progress() -> None:
+        for _ in range(30):
+            transfer.progress()
+            over.wait(0.1)
+        transfer.set_result(1)
+
+    working = threading.Thread(target=progress)
+    working.start()
+    assert Wait(2.0).result(transfer) == 1  # after 3 s
+    working.join()
+    with pytest.raises(DeadlineExceeded):
+        Wait(0.05).result(Transfer[int]())
 
 
 def test_a_wait_is_interrupted_within_the_polling_time() -> None:
