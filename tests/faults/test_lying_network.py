@@ -22,14 +22,15 @@ def test_a_broken_body_is_resumed_on_the_same_version(
     px: Proxy, case: Case, *, reset: bool
 ) -> None:
     opened(case)
+    # All of the first may be lost: a link that has not failed yet is asked for everything at once.
     body = gets(case.key, at_least=2 << 20)
-    px.tell(px.changed(cut_after(1_500_000, reset=reset)), body, times=1)
+    px.tell(px.changed(cut_after(1_000_000, reset=reset)), body, times=2)
     assert (case.archive / "deflated").read_bytes() == CONTENT["deflated"]
-    first, second, *_ = [r for r in px.requests if gets(case.key, at_least=BODY)(r)]
-    assert first.headers["if-match"] == second.headers["if-match"]
-    assert first.range[1] == second.range[1]
+    asked = [r for r in px.requests if gets(case.key, at_least=BODY)(r)]
+    assert len({r.headers["if-match"] for r in asked}) == 1
+    begun = {r.range[0] for r in asked if r.range[1] == asked[0].range[1]}
     if not reset:  # a reset may take along what the kernel had received
-        assert second.range[0] - first.range[0] >= 1 << 20
+        assert max(begun) - min(begun) >= 900_000
 
 
 def test_a_body_that_breaks_again_and_again_arrives(px: Proxy, case: Case) -> None:

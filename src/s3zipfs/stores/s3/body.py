@@ -18,20 +18,26 @@ if TYPE_CHECKING:
 # 1 MiB each that are joined 0.62 s.
 LARGE_PART = 8 << 20
 SMALL_PART = 64 << 10
-FAST = LARGE_PART  # bytes/s from which on a large part tells of progress once a second
+FAST = 1 << 20  # bytes/s; the slowest at which a large part arrives well within 20 s
+TELLING = 512 << 10  # bytes; the time of less than that is mostly latency
+CAREFUL_SECONDS = 60.0  # with small parts, after a link was slow or broke
 
 
 class BodyReader:
     """Reads bodies from one endpoint; `seconds` are allowed for each part.
 
     So a part in that time is the least throughput, and a link below it is a stall: at the default
-    of 20 s, 3 KiB/s. Parts are small on a link that was slow the last time, since a part that does
-    not arrive in time is lost.
+    of 20 s, 3 KiB/s. Parts are small on a link that was slow or broke within the last minute, since
+    of a part that does not arrive all is lost.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._part = LARGE_PART
+        self._careful_until = 0.0  # by the monotonic clock
+
+    @property
+    def _part(self) -> int:
+        return SMALL_PART if monotonic() < self._careful_until else LARGE_PART
 
     async def read(self, asked: Asked, answer: GetResult, length: int) -> memoryview:
         """The body of obstore's answer.
@@ -40,9 +46,9 @@ class BodyReader:
             BadResponse: it is not of that length.
             DeadlineExceeded: a part did not arrive in time.
         """
-        if length <= self._part:
-            return await self._collect(asked, _whole(answer), length)
-        return await self._collect(asked, aiter(answer.stream(self._part)), length)
+        part = self._part
+        parts = _whole(answer) if length <= part else aiter(answer.stream(part))
+        return await self._collect(asked, parts, length)
 
     async def read_by_client(self, asked: Asked, body: Any, length: int) -> memoryview:
         """The body of an answer to the client that s3fs made; errors as above."""
@@ -60,9 +66,8 @@ class BodyReader:
         if arrived != length:
             more = "or more " if arrived > length else ""
             raise BadResponse(f"{asked.name}: {arrived} {more}bytes came, {length} were announced")
-        if length >= SMALL_PART:  # less than that measures latency
-            fast = length >= FAST * (monotonic() - begun)
-            self._part = LARGE_PART if fast else SMALL_PART
+        if length >= TELLING and length < FAST * (monotonic() - begun):
+            self._be_careful()
         return kept[0] if len(kept) == 1 else memoryview(b"".join(kept))
 
     async def _next(self, asked: Asked, parts: AsyncIterator[Any]) -> memoryview | None:
@@ -72,8 +77,14 @@ class BodyReader:
         except StopAsyncIteration:
             return None
         except TimeoutError:
-            self._part = SMALL_PART
+            self._be_careful()
             raise stalled(asked) from None
+        except Exception:
+            self._be_careful()
+            raise
+
+    def _be_careful(self) -> None:
+        self._careful_until = monotonic() + CAREFUL_SECONDS
 
 
 async def _whole(answer: GetResult) -> AsyncIterator[Any]:
