@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -184,6 +186,27 @@ def test_the_deadline_counts_from_the_last_part_that_arrived(network: Network) -
 
     data = network.submit(RetryingStore(Bodies(slow), 3.0).get_range(OID, 0, 30)).result(60)
     assert bytes(data) == BODY[:30]  # after 6 s
+
+
+class Body(bytearray):
+    """A body that can be watched."""
+
+
+def test_a_body_that_was_handed_over_is_held_by_nobody(network: Network) -> None:
+    held: list[weakref.ref[Body]] = []
+
+    async def answer(_start: int, _end: int) -> memoryview:
+        body = Body(100)
+        held.append(weakref.ref(body))
+        tell(memoryview(body))
+        await asyncio.sleep(0)
+        return memoryview(body)
+
+    store = RetryingStore(Bodies(*[answer] * 20), 60.0)
+    for _ in range(20):  # each has a timer, cancelled and not due for a minute
+        assert len(network.submit(store.get_range(OID, 0, 100)).result(30)) == 100
+    gc.collect()
+    assert sum(body() is not None for body in held) <= 1  # the loop may not have left the last
 
 
 # --- the circuit breaker ------------------------------------------------------------------------
