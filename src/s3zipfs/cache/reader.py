@@ -146,7 +146,7 @@ class ObjectReader:
             ahead = self._streams.observe(start, end, until)
         if ahead is None:
             return
-        chunk = min(max(MIN_GET, (ahead[1] - ahead[0]) // 4), MAX_GET)
+        chunk = min(max(MIN_GET, (ahead[1] - ahead[0]) // 2), MAX_GET)
         missing = self._fetcher.cache.claim_ahead(self.info.id, *ahead, chunk=chunk)
         if missing is None:
             with self._lock:

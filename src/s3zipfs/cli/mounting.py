@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -113,6 +114,9 @@ def _serve(
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))  # a core would hold the secret key
     with contextlib.closing(build_tree(settings, sources, page_cache=True)) as tree:
         tree.check(Wait(settings.timeout))
+        # The modules' objects stay: without them a collection takes no time (it took 2 % of a
+        # read of 1 GiB, and an eighth of what Python took of it).
+        gc.freeze()
         serve(
             tree,
             path,
