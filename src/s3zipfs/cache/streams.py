@@ -15,6 +15,9 @@ MAX_WINDOW = 32 << 20  # bytes
 # is fetched ahead than one part in BEYOND of what the stream has read, or these bytes.
 BEYOND = 20
 LEAST_BEYOND = 4 << 20
+# What was read is made up for in steps, so that several requests are always under way.
+LEAST_STEP = 3 << 19  # bytes; or half of a small window
+
 MAX_STREAMS = 64  # per object, as many as readers at once; the one idle for longest gives way
 
 # The kernel sends the reads of one readahead window in any order, and members are separated by
@@ -61,7 +64,9 @@ class StreamTable:
         inside = (self._size if until is None else until) - end
         beyond = max(stream.read // BEYOND, min(stream.read, LEAST_BEYOND))
         most = max(inside, beyond, FIRST_WINDOW * length)
-        if stream.ahead - end > min(stream.window, most) // 2:
+        window = min(stream.window, most)
+        step = max(window // 4, min(window // 2, LEAST_STEP))
+        if stream.ahead - end > window - step:
             return None
         stream.window = min(max(2 * stream.window, FIRST_WINDOW * length), MAX_WINDOW, most)
         first, stream.ahead = stream.ahead, min(end + stream.window, self._size)
