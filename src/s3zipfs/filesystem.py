@@ -36,8 +36,8 @@ class S3ZipFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no
 
     Keywords are those of `s3zipfs.settings.Settings` (`endpoint_url`, `profile`, `ca_bundle`,
     `archive`, …); what is not given comes from the environment, as for a mount. `key` and
-    `secret` are accepted as s3fs has them; they travel with a pickle, so prefer the credentials
-    of the environment.
+    `secret` are accepted as s3fs has them; pickles and `to_json()` hold them in the clear, so
+    prefer the credentials of the environment.
 
     Instances are cached by fsspec and safe for threads. A process that inherits one by fork or
     pickle opens connections of its own.
@@ -71,6 +71,13 @@ class S3ZipFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no
             tree, self._tree = self._tree, None
         if tree is not None and tree[0] == os.getpid():
             tree[1].close()
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """What it was made of; the secret key is fsspec's "password"."""
+        made_of: dict[str, Any] = super().to_dict(include_password=include_password)
+        if not include_password:
+            made_of.pop("secret", None)
+        return made_of
 
     @property
     def _wait(self) -> Wait:

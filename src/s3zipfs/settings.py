@@ -92,6 +92,7 @@ class Settings(BaseSettings):
         extra="forbid",
         populate_by_name=True,
         env_ignore_empty=True,
+        hide_input_in_errors=True,  # which may be the secret key
     )
 
     # The store

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from certificates import write_certificates
 from commands import keys_of, s3zipfs
@@ -17,6 +16,7 @@ from fakes3 import Answer, Request, error
 from faults.cases import CONTENT, OPTIONS, Case, next_case
 from faults.px import Proxy, everything, with_headers
 from faults.reading import assert_whole, failure, healed, opened
+from faults.roles import assume_role
 from mounting import Mount, mounted_type
 from s3clients import make_s3client
 from s3server import S3Server, ServerError
@@ -26,24 +26,9 @@ pytestmark = pytest.mark.timeout(300)
 
 def write_role(file: Path, server: S3Server) -> str:
     """Temporary keys of a role, into a credentials file; the access key."""
-    sts = boto3.client(
-        "sts",
-        endpoint_url=server.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        region_name="us-east-1",
-    )
-    role = sts.assume_role(RoleArn="arn:aws:iam::123456789012:role/x", RoleSessionName="test")
-    keys = role["Credentials"]
-    new = file.with_name("new")
-    new.write_text(
-        f"[default]\naws_access_key_id = {keys['AccessKeyId']}\n"
-        f"aws_secret_access_key = {keys['SecretAccessKey']}\n"
-        f"aws_session_token = {keys['SessionToken']}\n"
-    )
-    new.replace(file)
-    access_key: str = keys["AccessKeyId"]
-    return access_key
+    role = assume_role(server)
+    role.write(file)
+    return role.access_key
 
 
 class Expiry:

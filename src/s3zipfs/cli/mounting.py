@@ -110,8 +110,7 @@ def _serve(
     from s3zipfs.build import build_tree  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
 
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))  # a core would hold the secret key
+    _leave_no_core()
     with contextlib.closing(build_tree(settings, sources, page_cache=True)) as tree:
         tree.check(Wait(settings.timeout))
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
@@ -128,6 +127,15 @@ def _serve(
         )
         tree.flush(FLUSH_SECONDS)
         end_process(0)
+
+
+def _leave_no_core() -> None:
+    """A core would hold the secret key."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    # A program that cores are piped to gets one whatever the limit is (core(5)): none of memory.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/coredump_filter").write_text("0")
 
 
 def _reload(tree: Tree, options: dict[str, Any]) -> None:
