@@ -142,7 +142,7 @@ def _check(data: bytes) -> None:
         else:
             kind = found.partition(":")[0].partition(" ")[0]
             assert kind in {"BadMember", "UnsupportedMember", "ForbiddenLink", "directory", "->"}
-            assert "\n" not in found
+            assert kind == "->" or "\n" not in found  # a link's target may hold any byte
 
 
 def _keep(data: bytes) -> Path:
@@ -154,7 +154,8 @@ def _keep(data: bytes) -> Path:
 
 def test_mutated_zips_are_read_right_or_refused() -> None:
     seeds = _seeds()
-    seed = int(os.environ.get("FUZZ_SEED", time.time_ns()))
+    # `make fuzz` looks for what is new; `make test` must not depend on chance.
+    seed = int(os.environ.get("FUZZ_SEED", time.time_ns() if "FUZZ_SECONDS" in os.environ else 1))
     numbers = random.Random(seed)
     count = 0
     end = time.monotonic() + SECONDS
