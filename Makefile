@@ -22,8 +22,9 @@ test: $(VENV) $(ZARR2_ENV) tools corpora ## all tests, with a real MinIO where G
 	@scripts/bootstrap-system.sh fusermount3:fuse3 rsync:rsync unzip:unzip zip:zip
 	@$(BIN)/pytest $(ARGS)
 
-soak: $(VENV) tools ## versions, faults and kill -9 under readers, for longer (SOAK_SECONDS=60 each)
+soak: $(VENV) tools ## ten minutes of faults at random, then versions and kill -9 (SOAK_SECONDS= each)
 	@scripts/bootstrap-system.sh fusermount3:fuse3
+	@S3ZIPFS_SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/pytest tests/faults/test_soak.py $(ARGS)
 	@S3ZIPFS_SOAK_SECONDS=$(or $(SOAK_SECONDS),60) $(BIN)/pytest tests/semantics/test_overwriting.py tests/semantics/test_life.py tests/model $(ARGS)
 
 check: $(VENV) ## ruff, mypy, import contracts, dependencies, shell
