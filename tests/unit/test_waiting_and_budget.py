@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
 
+from s3zipfs import waiting
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import DeadlineExceeded, Interrupted, NotFound
 from s3zipfs.waiting import Transfer, Wait
@@ -43,6 +46,25 @@ def test_a_wait_is_interrupted_within_the_polling_time() -> None:
     with pytest.raises(Interrupted):
         Wait(60, interrupted.is_set).result(Future[int]())
     assert time.monotonic() - start < 5
+
+
+def test_who_says_that_it_is_interrupted_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "SELDOM_SECONDS", 3600.0)
+    interrupted = threading.Event()
+    wakes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def interrupt() -> None:
+        wake = wakes.get()
+        interrupted.set()
+        wake()
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(Interrupted):
+        Wait(3600, interrupted.is_set, on_interrupt=wakes.put).result(Future[int]())
+    interrupting.join()
+    with pytest.raises(Interrupted):  # before it waits, and told nobody
+        Wait(3600, lambda: True, on_interrupt=wakes.put).result(Future[int]())
 
 
 def test_a_wait_passes_results_and_errors_on() -> None:

@@ -155,7 +155,7 @@ class Operations:
         def interrupted() -> bool:
             return self._stopping or request.interrupted
 
-        return Wait(self._timeout, interrupted, self._places)
+        return Wait(self._timeout, interrupted, self._places, request.on_interrupt)
 
     # Connection
 

@@ -33,13 +33,24 @@ _UNMOUNTED = frozenset({errno.ENODEV, errno.ECONNABORTED})
 class Request:
     """One request of the kernel; it is answered exactly once."""
 
-    __slots__ = ("_session", "body", "inode", "interrupted", "opcode", "pid", "unique")
+    __slots__ = ("_session", "_wake", "body", "inode", "interrupted", "opcode", "pid", "unique")
 
     def __init__(self, session: Session, header: tuple[int, ...], body: memoryview) -> None:
         self._session = session
         _, self.opcode, self.unique, self.inode, _, _, self.pid, _ = header  # 0: the kernel itself
         self.body = body  # valid until the handler returns
         self.interrupted = False  # whoever asked has been killed, and waits for our answer only
+        self._wake: Callable[[], None] | None = None
+
+    def on_interrupt(self, wake: Callable[[], None]) -> None:
+        """Call that, once, should it be interrupted from now on; the handler asks for the past."""
+        self._wake = wake
+
+    def interrupt(self) -> None:
+        """Whoever asked wants no answer but the end."""
+        self.interrupted = True
+        if (wake := self._wake) is not None:
+            wake()
 
     @property
     def name(self) -> bytes:
@@ -200,6 +211,6 @@ class Session:
         (unique,) = p.INTERRUPT_IN.unpack_from(request.body)
         interrupted = self._active.get(unique)
         if interrupted is not None:
-            interrupted.interrupted = True
+            interrupted.interrupt()
         else:  # answered by now, or not begun: then the kernel sends this once more
             request.fail(errno.EAGAIN)
