@@ -228,6 +228,11 @@ def _read_env_file(path: Path) -> None:
             os.environ[name] = _from_files[name] = given
 
 
+def environment_without_files() -> dict[str, str]:
+    """The environment as it would be without env files: for a process that reads them itself."""
+    return {name: value for name, value in os.environ.items() if _from_files.get(name) != value}
+
+
 def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
     """Settings from keywords (None means not given), the environment and a `.env` file.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 from certificates import write_certificates
-from commands import s3zipfs
+from commands import daemon_of, s3zipfs
 from fakes3 import Answer
 from faults.cases import Case, next_case
 from faults.px import Proxy, everything
@@ -172,6 +173,31 @@ def test_a_mount_leaves_no_core(mounted: Mounted) -> None:
     assert line.split()[4] == "0"
     # A program that cores are piped to gets one whatever the limit is (core(5)): one of no memory.
     assert int((process / "coredump_filter").read_text(), 16) == 0
+
+
+def test_a_mount_in_the_background_has_an_env_files_secrets_from_the_file_alone(
+    px: Proxy, faults_bucket: str, role: Role, tmp_path: Path
+) -> None:
+    option, file = given("env file", role, tmp_path).options
+    Path(file).write_text(Path(file).read_text() + "S3ZIPFS_TTL=6\n")
+    path, log = tmp_path / "mnt", tmp_path / "log"
+    path.mkdir()
+    words = ("mount", f"s3://{faults_bucket}", str(path), "--endpoint-url", px.endpoint)
+    done = s3zipfs(*words, option, file, "--log-file", str(log))
+    try:
+        assert done.returncode == 0, done.stderr
+        process = daemon_of(path)
+        assert_not_in(Path(f"/proc/{process}/environ").read_bytes(), role, "the environment")
+        assert os.listdir(path)
+        Path(file).write_text(Path(file).read_text().replace("TTL=6", "TTL=7"))
+        os.kill(process, signal.SIGHUP)
+        wait_until(lambda: "--ttl 7" in log.read_text(), seconds=SECONDS, what="a reload")
+        Path(file).write_text(Path(file).read_text().replace("TTL=7", "TTL=8"))
+        os.kill(process, signal.SIGHUP)
+        wait_until(lambda: "--ttl 8" in log.read_text(), seconds=SECONDS, what="another reload")
+        assert_not_in(log.read_bytes(), role, "the log")
+    finally:
+        subprocess.run(["fusermount3", "-uz", str(path)], check=False)
 
 
 def commands(bucket: str, case: Case) -> list[tuple[str, ...]]:

@@ -18,6 +18,7 @@ import s3zipfs
 from s3zipfs.cli import logs
 from s3zipfs.cli.errors import USAGE
 from s3zipfs.errors import MountError, SettingsError
+from s3zipfs.settings import environment_without_files
 
 READY = "READY"  # the child's word; anything else is why it could not
 STOP_SECONDS = 15.0  # what a mount needs at most to end (fuse.mount)
@@ -62,6 +63,8 @@ def mount(mountpoint: Path, log_file: Path | None) -> None:
             stdout=subprocess.DEVNULL,
             stderr=log,
             pass_fds=(writing,),
+            # What an env file says would stand in /proc/PID/environ, and stay there at SIGHUP.
+            env=environment_without_files(),
             start_new_session=True,
         )
     finally:
