@@ -88,6 +88,7 @@ def member(
     )
 
 
+SECONDS = 20.0
 _NUMBERS = random.Random(0)
 TEXT = b"".join(b"value %d\n" % _NUMBERS.getrandbits(40) for _ in range(150_000))  # 2.8 MB
 DATA = {method: packed.PACK[method](TEXT) for method in packed.COMPRESSED}
@@ -103,6 +104,10 @@ def _drop(_at: int, _data: memoryview) -> None:
     """A cache that keeps nothing: the streams must do without it."""
 
 
+def _nothing(_start: int, _end: int) -> None:
+    """Likewise."""
+
+
 def pool(limit: int = 1 << 26) -> StreamPool:
     return StreamPool(MemoryBudget(limit))
 
@@ -113,7 +118,7 @@ def streams(of: Member, data: bytes, reads: list[int] | None = None) -> StreamRe
             reads.append(start)
         return memoryview(data)[start:end]
 
-    return StreamReader(of, "x", pool(), read_raw, _drop)
+    return StreamReader(of, "x", pool(), read_raw, _drop, _nothing)
 
 
 def take(source: StreamReader, start: int, end: int) -> bytes:
@@ -502,7 +507,7 @@ def test_an_interrupted_read_loses_nothing(method: int) -> None:
             reads.append(start)
         return memoryview(data)[start:end]
 
-    source = StreamReader(member(TEXT, data, method), "x", pool(), read_raw, _drop)
+    source = StreamReader(member(TEXT, data, method), "x", pool(), read_raw, _drop, _nothing)
 
     def last() -> bytes:
         while True:
@@ -533,7 +538,7 @@ def test_an_interrupt_between_last_byte_and_check_does_not_skip_the_check(fault:
             raise Interrupted("killed")
         return memoryview(data)[start:end]
 
-    source = StreamReader(of, "x", pool(), read_raw, _drop)
+    source = StreamReader(of, "x", pool(), read_raw, _drop, _nothing)
     with pytest.raises(Interrupted):
         take(source, len(content) - 10, len(content))
     if fault == "none":
@@ -550,6 +555,54 @@ def test_an_endless_tail_without_content_can_be_interrupted() -> None:
     calls = iter(range(100))
     with pytest.raises(Interrupted):
         decode_whole(of, memoryview(data), Wait(10, lambda: next(calls) > 3))
+
+
+def test_a_read_that_a_stream_is_just_passing_waits_for_it() -> None:
+    """The kernel's reads of one window come side by side, and the later one may be first."""
+    data = DATA[DEFLATED]
+    kept: dict[int, bytes] = {}
+    begun: list[int] = []
+    on_its_way, waiting, go_on = (threading.Event() for _ in range(3))
+
+    def read_raw(start: int, end: int, _wait: Wait) -> memoryview:
+        if start == 0 and end > HEAD:
+            begun.append(start)
+        elif start >= 3 * inflate.FEED:
+            on_its_way.set()
+            assert go_on.wait(SECONDS)
+        return memoryview(data)[start:end]
+
+    def peek(start: int, end: int) -> list[memoryview] | None:
+        found = b"".join(kept[at] for at in sorted(kept))
+        return [memoryview(found)[start:end]] if len(found) >= end else None
+
+    def keep(at: int, piece: memoryview) -> None:
+        kept[at] = bytes(piece)
+
+    def interrupted() -> bool:
+        waiting.set()
+        return False
+
+    source = StreamReader(member(TEXT, data, DEFLATED), "x", pool(), read_raw, keep, peek)
+    later = threading.Thread(target=take, args=(source, 2_600_000, 2_700_000))
+    later.start()
+    assert on_its_way.wait(SECONDS)
+    passed = max(kept)
+    found: list[bytes] = []
+
+    def read_earlier() -> None:
+        while (parts := source.read(passed - 1000, 2_500_000, Wait(SECONDS, interrupted))) is None:
+            pass
+        found.append(b"".join(parts))
+
+    earlier = threading.Thread(target=read_earlier)
+    earlier.start()
+    assert waiting.wait(SECONDS), "it did not wait"
+    go_on.set()
+    earlier.join(SECONDS)
+    later.join(SECONDS)
+    assert found == [TEXT[passed - 1000 : 2_500_000]]
+    assert begun == [0], "it began anew"
 
 
 # The pool
@@ -617,7 +670,12 @@ def test_two_readers_for_one_place_both_get_on(monkeypatch: pytest.MonkeyPatch) 
 
     def read(name: str) -> None:
         source = StreamReader(
-            member(TEXT, data, DEFLATED), name, held, lambda s, e, _w: memoryview(data)[s:e], _drop
+            member(TEXT, data, DEFLATED),
+            name,
+            held,
+            lambda s, e, _w: memoryview(data)[s:e],
+            _drop,
+            _nothing,
         )
         done.append(take_all(source, len(TEXT)))
 

@@ -231,11 +231,12 @@ class Archive:
         def keep(at: int, data: memoryview) -> None:
             self._cache.keep(content, at, data)
 
+        def peek(first: int, last: int) -> list[memoryview] | None:
+            return self._cache.peek(content, first, last)
+
         deflated = member.method == DEFLATED
         seeks = self._seeks.seeks(self.info, member, read_raw) if deflated else None
-        reader = StreamReader(member, content, self._streams, read_raw, keep, seeks=seeks)
-        while True:
-            if (parts := self._cache.peek(content, start, end)) is not None:
-                return parts
-            if (parts := reader.read(start, end, wait)) is not None:
-                return parts
+        reader = StreamReader(member, content, self._streams, read_raw, keep, peek, seeks=seeks)
+        while (parts := reader.read(start, end, wait)) is None:
+            pass
+        return parts

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from operator import itemgetter
 from typing import Protocol
 
 from s3zipfs.archive.decoders import HEAD
@@ -26,6 +27,7 @@ QUANTUM = 256 << 20  # bytes from where it was first read
 IDLE_SECONDS = 5.0
 
 Keep = Callable[[int, memoryview], None]
+Peek = Callable[[int, int], list[memoryview] | None]
 
 
 class Stream:
@@ -37,8 +39,9 @@ class Stream:
         self.wanted = wanted  # the first byte it was made for
         self.cost = STREAM_COST + decoding.decoder.memory
         self.used = time.monotonic()
-        # Done when its present user gives it back.
+        # Done when its present user gives it back; from where on it keeps what it makes in it.
         self.turn: Future[None] = Future()
+        self.turned_at = decoding.reach
 
     @property
     def spare(self) -> bool:
@@ -80,10 +83,10 @@ class StreamPool:
             busy = [s for s in self._busy if s.content == content]
             idle = [s for s in self._idle if s.content == content]
             far = start if within is None else within
-            before = [
-                s for s in (*idle, *busy) if s.decoding.reach <= start <= s.decoding.position + far
-            ]
-            nearest = max(before, key=lambda s: s.decoding.reach, default=None)
+            # One that is driven past `start` just now is worth waiting for: what it makes is kept.
+            before = [(s.decoding.reach, s) for s in idle] + [(s.turned_at, s) for s in busy]
+            near = [(at, s) for at, s in before if at <= start <= s.decoding.position + far]
+            _, nearest = max(near, key=itemgetter(0), default=(0, None))
             if nearest is None and len(busy) >= most:
                 nearest = busy[0]
             if nearest is None:
@@ -92,6 +95,7 @@ class StreamPool:
                 return nearest.turn
             self._idle.remove(nearest)
             nearest.turn = Future()
+            nearest.turned_at = nearest.decoding.reach
             self._busy.append(nearest)
             return nearest
 
@@ -179,6 +183,7 @@ class StreamReader:
         pool: StreamPool,
         read_raw: RawRead,
         keep: Keep,
+        peek: Peek,
         *,
         seeks: Seeks | None = None,
     ) -> None:
@@ -187,11 +192,17 @@ class StreamReader:
         self._pool = pool
         self._read_raw = read_raw
         self._keep = keep
+        self._peek = peek
         self._seeks = seeks
         self._most = PER_MEMBER if seeks is None else PER_SEEKABLE
 
     def read(self, start: int, end: int, wait: Wait) -> list[memoryview] | None:
-        """The bytes `[start, end)`; None after a wait for another thread: look in the cache."""
+        """The bytes `[start, end)`, where they are not kept already; None: look again.
+
+        None after a wait for another thread.
+        """
+        if (parts := self._peek(start, end)) is not None:
+            return parts
         within = None if self._seeks is None else self._seeks.reach(start)
         stream = self._pool.take(self._content, start, within=within, most=self._most)
         if isinstance(stream, Future):
@@ -199,6 +210,10 @@ class StreamReader:
             return None
         read_raw = self._read_raw
         if stream is None:
+            # A stream may have passed meanwhile, and what it made is kept. The kernel's reads of
+            # one window come side by side: each that missed this began anew.
+            if (parts := self._peek(start, end)) is not None:
+                return parts
             decoding, read_raw = self._begin(start, end, wait)
             stream = Stream(self._content, decoding, start)
             self._pool.add(stream, wait, most=self._most)
