@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     before[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
     monkeypatch.setattr(mount, "LAST_RESORT_SECONDS", 1e6)
     yield made
+    signal.set_wakeup_fd(-1)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -139,6 +141,21 @@ def test_a_signal_ends_it_and_a_hangup_does_not(world: World, number: signal.Sig
     serve(world, signal.SIGHUP, signal.SIGHUP, number)
     assert world.ready == 1
     assert world.hangups == 2
+    assert world.unmounted == [OURS.device]
+
+
+def test_a_signal_counts_though_the_main_thread_is_not_woken_by_it(world: World) -> None:
+    def end_from_another_thread() -> None:
+        main = Path(f"/proc/self/task/{os.getpid()}/wchan")
+        waited = 0
+        while waited < 20:  # it waits for a while, and not for the interpreter
+            time.sleep(0.01)
+            waited = waited + 1 if "futex" in main.read_text() else 0
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    killing = threading.Thread(target=end_from_another_thread)
+    serve(world, on_ready=killing.start)
+    killing.join()
     assert world.unmounted == [OURS.device]
 
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from s3zipfs.errors import MountError
@@ -43,8 +42,9 @@ class _Ended:
     error: Exception | None
 
 
-# What the main thread waits for. Signal handlers put there too, so it must be a SimpleQueue: its
-# `put` is reentrant; an Event or a Condition deadlocks when the signal comes inside its `wait`.
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+# What the main thread waits for.
 _Inbox = queue.SimpleQueue[signal.Signals | _Answered | _Ended]
 
 
@@ -60,10 +60,9 @@ def serve(
 ) -> None:
     """Mount the tree and answer until it is unmounted, or SIGTERM or SIGINT comes.
 
-    Signals belong to the main thread, which waits; libfuse's loop runs in another. It knows
-    nothing of signals then (it would exit at SIGHUP). `on_ready` is called once the kernel has
-    been answered and the mount is in its table, unless a signal comes first; `on_hangup` at each
-    SIGHUP, while the mount goes on.
+    The main thread waits for what signals say; requests are answered by others. `on_ready` is
+    called once the kernel has been answered and the mount is in its table, unless a signal comes
+    first; `on_hangup` at each SIGHUP, while the mount goes on.
 
     The process is to end afterwards (`end_process`): the signal handlers stay, and threads may be
     blocked.
@@ -186,11 +185,24 @@ def _ends(event: signal.Signals | _Answered | _Ended) -> bool:
 
 
 def _catch_signals(inbox: _Inbox) -> None:
-    def put(number: int, _frame: FrameType | None) -> None:
-        inbox.put(signal.Signals(number))
+    """Signals become events of the inbox, by a thread that reads their numbers.
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, put)
+    A handler in Python waits for the main thread to run Python: one that came just as that began to
+    wait was never called (1 of 25 SIGTERM under load).
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)  # the wakeup descriptor is for those with a handler
+
+    def read() -> None:
+        while True:
+            for number in os.read(reading, 1):
+                if number in _SIGNALS:
+                    inbox.put(signal.Signals(number))
+
+    threading.Thread(target=read, name="s3zipfs-signals", daemon=True).start()
 
 
 def _end(
