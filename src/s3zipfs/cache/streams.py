@@ -12,9 +12,12 @@ FIRST_WINDOW = 4  # reads of the present size, fetched ahead at the second read 
 MAX_WINDOW = 32 << 20  # bytes
 
 # Who reads a member in order mostly reads it to its end, but may stop behind it: past that, no more
-# is fetched ahead than one part in BEYOND of what the stream has read, or these bytes.
+# is fetched ahead than one part in BEYOND of what the stream has read, or these bytes, or so many
+# reads. Who has read a quarter of an object in order is taken to read it all.
 BEYOND = 20
 LEAST_BEYOND = 4 << 20
+MEMBERS_BEYOND = 8
+MOST_OF_ALL = 4
 # What was read is made up for in steps, so that several requests are always under way.
 LEAST_STEP = 3 << 19  # bytes; or half of a small window
 
@@ -62,8 +65,7 @@ class StreamTable:
         stream.end = end
         stream.ahead = max(stream.ahead, end)
         inside = (self._size if until is None else until) - end
-        beyond = max(stream.read // BEYOND, min(stream.read, LEAST_BEYOND))
-        most = max(inside, beyond, FIRST_WINDOW * length)
+        most = max(inside, self._beyond(stream, length), FIRST_WINDOW * length)
         window = min(stream.window, most)
         step = max(window // 4, min(window // 2, LEAST_STEP))
         if stream.ahead - end > window - step:
@@ -71,6 +73,13 @@ class StreamTable:
         stream.window = min(max(2 * stream.window, FIRST_WINDOW * length), MAX_WINDOW, most)
         first, stream.ahead = stream.ahead, min(end + stream.window, self._size)
         return (first, stream.ahead) if stream.ahead > first else None
+
+    def _beyond(self, stream: _Stream, length: int) -> int:
+        """Most bytes to keep ahead past the end of what is read."""
+        if stream.read * MOST_OF_ALL > self._size:
+            return MAX_WINDOW
+        least = max(LEAST_BEYOND, MEMBERS_BEYOND * length)
+        return max(stream.read // BEYOND, min(stream.read, least))
 
     def refuse(self, start: int, end: int) -> None:
         """What `observe` wanted fetched was not: ask again at the next read, for less."""
