@@ -106,3 +106,13 @@ def test_threads_that_share_a_stream_and_drift_apart_remain_one() -> None:
     asked = [a for at in members if (a := streams.observe(at, at + (64 << 10), at + (64 << 10)))]
     assert len(asked) <= 96
     assert sum(end - start for start, end in asked) <= 1.1 * (64 << 20)
+
+
+def test_what_another_stream_has_read_is_not_fetched_again() -> None:
+    streams, size, readers = StreamTable(64 << 20), 16 << 20, 4
+    fetched = 0
+    for offset in range(0, size, READ):
+        for base in range(0, readers * size, size):
+            ahead = streams.observe(base + offset, base + offset + READ)
+            fetched += ahead[1] - ahead[0] if ahead else 0
+    assert fetched <= readers * size

@@ -71,8 +71,14 @@ class StreamTable:
         if stream.ahead - end > window - step:
             return None
         stream.window = min(max(2 * stream.window, FIRST_WINDOW * length), MAX_WINDOW, most)
-        first, stream.ahead = stream.ahead, min(end + stream.window, self._size)
-        return (first, stream.ahead) if stream.ahead > first else None
+        first, reach = stream.ahead, min(end + stream.window, self._next_beginning(end))
+        stream.ahead = max(first, reach)
+        return (first, reach) if reach > first else None
+
+    def _next_beginning(self, end: int) -> int:
+        """Where another stream began, behind which all is read already; or the object's end."""
+        beginnings = (each.end - each.read for each in self._streams if each.window)
+        return min((at for at in beginnings if at >= end), default=self._size)
 
     def _beyond(self, stream: _Stream, length: int) -> int:
         """Most bytes to keep ahead past the end of what is read."""
