@@ -118,7 +118,7 @@ def streams(of: Member, data: bytes, reads: list[int] | None = None) -> StreamRe
             reads.append(start)
         return memoryview(data)[start:end]
 
-    return StreamReader(of, "x", pool(), read_raw, _drop, _nothing)
+    return StreamReader(of, "x", pool(), read_raw, keep=_drop, peek=_nothing)
 
 
 def take(source: StreamReader, start: int, end: int) -> bytes:
@@ -507,7 +507,9 @@ def test_an_interrupted_read_loses_nothing(method: int) -> None:
             reads.append(start)
         return memoryview(data)[start:end]
 
-    source = StreamReader(member(TEXT, data, method), "x", pool(), read_raw, _drop, _nothing)
+    source = StreamReader(
+        member(TEXT, data, method), "x", pool(), read_raw, keep=_drop, peek=_nothing
+    )
 
     def last() -> bytes:
         while True:
@@ -538,7 +540,7 @@ def test_an_interrupt_between_last_byte_and_check_does_not_skip_the_check(fault:
             raise Interrupted("killed")
         return memoryview(data)[start:end]
 
-    source = StreamReader(of, "x", pool(), read_raw, _drop, _nothing)
+    source = StreamReader(of, "x", pool(), read_raw, keep=_drop, peek=_nothing)
     with pytest.raises(Interrupted):
         take(source, len(content) - 10, len(content))
     if fault == "none":
@@ -583,7 +585,7 @@ def test_a_read_that_a_stream_is_just_passing_waits_for_it() -> None:
         waiting.set()
         return False
 
-    source = StreamReader(member(TEXT, data, DEFLATED), "x", pool(), read_raw, keep, peek)
+    source = StreamReader(member(TEXT, data, DEFLATED), "x", pool(), read_raw, keep=keep, peek=peek)
     later = threading.Thread(target=take, args=(source, 2_600_000, 2_700_000))
     later.start()
     assert on_its_way.wait(SECONDS)
@@ -674,8 +676,8 @@ def test_two_readers_for_one_place_both_get_on(monkeypatch: pytest.MonkeyPatch) 
             name,
             held,
             lambda s, e, _w: memoryview(data)[s:e],
-            _drop,
-            _nothing,
+            keep=_drop,
+            peek=_nothing,
         )
         done.append(take_all(source, len(TEXT)))
 

@@ -236,7 +236,9 @@ class Archive:
 
         deflated = member.method == DEFLATED
         seeks = self._seeks.seeks(self.info, member, read_raw) if deflated else None
-        reader = StreamReader(member, content, self._streams, read_raw, keep, peek, seeks=seeks)
+        reader = StreamReader(
+            member, content, self._streams, read_raw, keep=keep, peek=peek, seeks=seeks
+        )
         while (parts := reader.read(start, end, wait)) is None:
             pass
         return parts

@@ -182,9 +182,9 @@ class StreamReader:
         content: Hashable,
         pool: StreamPool,
         read_raw: RawRead,
+        *,
         keep: Keep,
         peek: Peek,
-        *,
         seeks: Seeks | None = None,
     ) -> None:
         self._member = member
