@@ -11,7 +11,7 @@ from pathlib import Path
 
 TIMEOUT = 5.0  # of the mounts: short, and yet patient on a machine that is busy
 OPTIONS = ("--timeout", f"{TIMEOUT:g}", "--cache-dir", "none")
-CASES = 64
+CASES = 96  # as many as tests ask for one, and some
 MANY = 1100  # objects in one directory: more than one page
 SIZE = 3 << 20
 CONTENT = {

@@ -126,10 +126,13 @@ def test_a_signal_ends_a_blocked_lookup_and_listing_within_half_a_second(
 ) -> None:
     server.pause()
     try:
-        for command in (["stat", f"{mount.path}/never/x"], ["ls", f"{mount.path}/never"]):
+        # A name for each: one name the kernel looks up once, and who waits for another's look-up is
+        # not ours to free.
+        stats = [["stat", f"{mount.path}/never/{number}"] for number in range(TRIES)]
+        for commands in (stats, [["ls", f"{mount.path}/never"]] * TRIES):
             blocked = [
                 subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                for _ in range(TRIES)
+                for command in commands
             ]
             try:
                 for each in blocked:
