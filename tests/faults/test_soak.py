@@ -5,17 +5,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +21,7 @@ from fakes3 import Answer, Request, Silence
 from faults.px import Proxy, cut_after, everything, silent
 from faults.soak_reader import content
 from mounting import Mount, wait_until
+from replacing import replacing
 from s3server import S3Server
 
 SECONDS = float(os.environ.get("S3ZIPFS_SOAK_SECONDS", "20"))
@@ -83,31 +80,6 @@ class Weather:
         if kind == "stall":
             return Answer(answer.status, answer.body, answer.headers, stall_after=size)
         return cut_after(size, reset=kind == "reset")(answer)
-
-
-@contextmanager
-def replacing(replace: Callable[[int], None]) -> Iterator[None]:
-    """Replace archives until the block ends."""
-    stop = threading.Event()
-    failures: list[Exception] = []
-
-    def write() -> None:
-        try:
-            for version in itertools.count(1):
-                replace(version)
-                if stop.wait(PERIOD):
-                    return
-        except Exception as error:  # noqa: BLE001 - raised below
-            failures.append(error)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures, failures
 
 
 class Readers:
@@ -173,7 +145,10 @@ def test_every_byte_is_right_whatever_the_store_does_and_nothing_grows(
         px.tell(weather, everything)
         with (
             Readers(tmp_path, mounted.path) as readers,
-            replacing(lambda version: put(REPLACED[version % 2], len(STEADY + REPLACED) + version)),
+            replacing(
+                lambda version: put(REPLACED[version % 2], len(STEADY + REPLACED) + version),
+                period=PERIOD,
+            ),
         ):
             held = soak(mounted, readers)
         said = readers.said

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
-import itertools
 import os
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +18,7 @@ import numpy as np
 import pytest
 import zarr
 from mounting import Mount, wait_until
+from replacing import replacing
 from s3server import S3Server
 from semantics.reading_versions import tree_digest
 from zarr.storage import ZipStore
@@ -43,31 +41,6 @@ def filled(version: int) -> bytes:
     with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
         archive.writestr("data", b"%08d" % version * (SIZES[version % len(SIZES)] // 8))
     return buffer.getvalue()
-
-
-@contextlib.contextmanager
-def replacing(replace: Callable[[int], None]) -> Iterator[None]:
-    """Replace it until the block ends; a failure of the writer is one of the test."""
-    stop = threading.Event()
-    failures: list[Exception] = []
-
-    def write() -> None:
-        try:
-            for version in itertools.count(1):
-                replace(version)
-                if stop.wait(PERIOD):
-                    return
-        except Exception as error:  # noqa: BLE001 - raised below
-            failures.append(error)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures, failures
 
 
 class Readers:
@@ -140,7 +113,7 @@ def test_sixteen_readers_of_a_replaced_archive_never_see_two_versions(
     with Mount(tmp_path / "mnt", s3server, [f"s3://{bucket}"], *options) as mounted:
         path = str(mounted.path / "x.zip" / "data")
         kinds = [[mode, path] for mode in ("pread", "pread", "shared", "private")]
-        with replacing(replace), Readers(tmp_path, kinds * 4) as readers:
+        with replacing(replace, period=PERIOD), Readers(tmp_path, kinds * 4) as readers:
             soak(readers)
         assert readers.failed <= STALE | {"SIGBUS"}, readers.said
 
@@ -182,7 +155,7 @@ def test_a_zarr_tree_through_a_pinned_path_is_one_version_or_estale(
     whole = 0
     with Mount(tmp_path / "mnt", s3server, [f"s3://{bucket}"], "--ttl", TTL) as mounted:
         arguments = [["tree", str(mounted.path), str(current)]] * 4
-        with replacing(replace), Readers(tmp_path, arguments) as readers:
+        with replacing(replace, period=PERIOD), Readers(tmp_path, arguments) as readers:
             end = time.monotonic() + SOAK_SECONDS
             while time.monotonic() < end:
                 whole += _read_by_zarr(mounted.path / f"x.zip@{current.read_text()}")

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from isal import isal_zlib
 
-from s3zipfs.cache.indexfolder import IndexFolder, UnusableError
+from s3zipfs.cache.indexfolder import IndexFolder, UnusableError, identity_of_version
 from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.zipformat.member import Member
 
@@ -56,15 +56,9 @@ class PersistedCheckpoints:
 
 
 def _identity(info: ObjectInfo, member: Member) -> dict[str, Any]:
-    oid = info.id
     return {
         "checkpoints": FORMAT,
-        "endpoint": oid.endpoint,
-        "bucket": oid.bucket,
-        "key": oid.key,
-        "etag": oid.etag,
-        "version_id": oid.version_id,
-        "size": info.size,
+        **identity_of_version(info),
         "local_header": member.local_header_offset,
         "compressed_size": member.compressed_size,
         "uncompressed_size": member.uncompressed_size,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from s3zipfs.cache.indexfile import FORMAT, Opened, describe, read_file, write_file
-from s3zipfs.cache.indexfolder import Counts, IndexFolder
+from s3zipfs.cache.indexfolder import Counts, IndexFolder, identity_of_version
 from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.zipformat.index import MemberIndex
 
@@ -59,14 +59,8 @@ class PersistedIndexes:
         return self.folder.save(identity, header.file_size, write)
 
     def _identity(self, info: ObjectInfo) -> dict[str, Any]:
-        oid = info.id
         return {
             "format": FORMAT,
-            "endpoint": oid.endpoint,
-            "bucket": oid.bucket,
-            "key": oid.key,
-            "etag": oid.etag,
-            "version_id": oid.version_id,
-            "size": info.size,
+            **identity_of_version(info),
             "encoding": self._encoding,
         }

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from s3zipfs.stores.base import ObjectInfo
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,19 @@ TEMPORARY: Final = ".tmp"
 
 # A million members are written in 0.1 s; a process that was stopped meanwhile is not waited for.
 LOCK_SECONDS: Final = 5.0
+
+
+def identity_of_version(info: ObjectInfo) -> dict[str, Any]:
+    """What a file's identity says of the object version that it was made from."""
+    oid = info.id
+    return {
+        "endpoint": oid.endpoint,
+        "bucket": oid.bucket,
+        "key": oid.key,
+        "etag": oid.etag,
+        "version_id": oid.version_id,
+        "size": info.size,
+    }
 
 
 class UnusableError(Exception):

@@ -162,7 +162,8 @@ class Operations:
     def _init(self, request: Request) -> None:
         major, minor, readahead, offered = p.INIT_IN.unpack_from(request.body)
         if (major, minor) < (p.MAJOR, p.OLDEST_MINOR):
-            log.error("the kernel speaks FUSE %d.%d; %d.%d is needed", major, minor, p.MAJOR, 28)
+            needed = (p.MAJOR, p.OLDEST_MINOR)
+            log.error("the kernel speaks FUSE %d.%d; %d.%d is needed", major, minor, *needed)
             request.fail(errno.EPROTO)
             return
         # A kernel of a later major version asks again, in ours.
