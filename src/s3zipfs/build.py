@@ -70,6 +70,7 @@ def build_tree(
         encoding=settings.encoding,
         max_directory_bytes=settings.max_directory_bytes,
         on_changed=folders.expire,
+        unwrap=settings.single_root == "unwrap",
     )
     return Tree(folders, archives, fetcher, _named(sources), reload_credentials=reload_credentials)
 

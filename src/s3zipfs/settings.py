@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -144,6 +144,11 @@ class Settings(BaseSettings):
     )
     strip_suffix: bool = Field(
         default=False, description="list x.zarr.zip as x.zarr, where no such key exists"
+    )
+    single_root: Literal["keep", "unwrap"] = Field(
+        default="keep",
+        description="where an archive holds one directory and nothing beside it: keep that "
+        "directory (default), or unwrap it, which shows its content at once",
     )
 
     # Time

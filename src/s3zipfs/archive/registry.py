@@ -24,6 +24,7 @@ from s3zipfs.cache.reader import Fetcher, ObjectReader
 from s3zipfs.errors import BadArchive, DeadlineExceeded, ObjectChanged
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.waiting import Wait
+from s3zipfs.zipformat.index import MemberIndex
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Archives:
 
     Args:
         on_changed: told of a version that was replaced while its index was read.
+        unwrap: leave a top-level directory out where an archive holds nothing beside it.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Archives:
         encoding: str | None,
         max_directory_bytes: int,
         on_changed: Callable[[ObjectInfo], None],
+        unwrap: bool,
     ) -> None:
         self._fetcher = fetcher
         self._cache = cache
@@ -72,6 +75,7 @@ class Archives:
         self._encoding = encoding
         self._max_directory_bytes = max_directory_bytes
         self._on_changed = on_changed
+        self._unwrap = unwrap
         self._streams = StreamPool(budget)
         self._seeks = SeekTable(budget, PersistedCheckpoints(indexes.folder))
         self._faults = Faults()
@@ -130,7 +134,7 @@ class Archives:
                 )
             archive = Archive(
                 reader,
-                index,
+                self._shown(index),
                 self._cache,
                 self._budget,
                 streams=self._streams,
@@ -153,6 +157,9 @@ class Archives:
         finally:
             with self._lock:
                 del self._loading[info.id]
+
+    def _shown(self, index: MemberIndex) -> MemberIndex:
+        return index.unwrapped() if self._unwrap else index
 
     def _keep(self, info: ObjectInfo, archive: Archive, opened: Opened | None) -> None:
         held = _Open(archive, archive.nbytes, is_mapped=False)
@@ -192,7 +199,7 @@ class Archives:
         with self._lock:
             if self._open.get(info.id) is not held:
                 return
-            held.archive.index = opened.index  # equal in all but where its bytes are
+            held.archive.index = self._shown(opened.index)  # equal but for where its bytes are
             held.is_mapped = True
             held.charged -= index.nbytes
         self._budget.release(index.nbytes)

@@ -74,6 +74,7 @@ _STORE_OPTIONS = (
     _option("encoding", metavar="NAME"),
     *_CACHE_OPTIONS,
     _option("strip_suffix", is_flag=True),
+    _option("single_root", type=click.Choice(["keep", "unwrap"])),
 )
 
 

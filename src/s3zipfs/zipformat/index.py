@@ -59,6 +59,9 @@ class MemberIndex:
     component of 1 to 255 bytes (the root's is empty). Numbers are stable for one version of an
     archive and one `encoding`.
 
+    `top` is the directory that stands for the root: what it holds is what the root holds, and it
+    is in no path (`unwrapped`).
+
     Columns, one element per node unless said otherwise (`columns` holds them all by name):
         names: uint8 blob; node i's name is names[name_start[i]:name_end[i]].
         name_start, name_end: uint32 or uint64.
@@ -82,6 +85,7 @@ class MemberIndex:
         "_name_start",
         "_names",
         "_sizes",
+        "_top",
         "columns",
         "duplicate_count",
         "hidden_count",
@@ -94,7 +98,8 @@ class MemberIndex:
         "sizes",
     )
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, *, top: int = ROOT) -> None:
+        self._top = top
         self.columns: Mapping[str, NDArray[Any]] = columns.arrays
         self.member_count = columns.member_count  # headers in the central directory
         self.hidden_count = columns.hidden_count  # of them not shown: names, devices
@@ -119,6 +124,19 @@ class MemberIndex:
     def __repr__(self) -> str:
         return f"<MemberIndex of {self.member_count} members, {self.node_count} nodes>"
 
+    def unwrapped(self) -> MemberIndex:
+        """This index without its top-level directory, where that is all the root holds.
+
+        Numbers and columns are the same. One directory is left out, however deep such ones go.
+        """
+        only = self.children(ROOT)
+        if len(only) != 1 or not self.is_directory(only.start):
+            return self
+        columns = Columns(
+            dict(self.columns), self.member_count, self.hidden_count, self.duplicate_count
+        )
+        return MemberIndex(columns, top=only.start)
+
     @property
     def node_count(self) -> int:
         """Files, symlinks and directories, implicit ones and the root included."""
@@ -131,10 +149,14 @@ class MemberIndex:
 
     def children(self, directory: int) -> range:
         """The numbers of what a directory holds; of a file: none. O(1)."""
+        if directory == ROOT:
+            directory = self._top
         return range(self._child_start[directory], self._child_start[directory + 1])
 
     def lookup(self, directory: int, name: bytes) -> int | None:
         """The number of the child of that name, or None. O(log n) of the children."""
+        if directory == ROOT:
+            directory = self._top
         low, high = self._child_start[directory], self._child_start[directory + 1]
         number = bisect_left(range(high), name, lo=low, key=self.name)
         return number if number < high and self.name(number) == name else None
@@ -155,7 +177,8 @@ class MemberIndex:
             return ROOT
         column = self.columns["child_start"]
         # Of the column's own type: numpy would convert the whole column to that of an int.
-        return int(np.searchsorted(column, column.dtype.type(number), "right")) - 1
+        parent = int(np.searchsorted(column, column.dtype.type(number), "right")) - 1
+        return ROOT if parent == self._top else parent
 
     def name(self, number: int) -> bytes:
         """The node's own name, without its directory; the root's is empty."""
