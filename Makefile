@@ -4,11 +4,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check bench fmt venv zarr2-env tools corpora fuzz lock clean
+.PHONY: help demo test test-zarr soak check bench fmt venv zarr2-env tools corpora fuzz lock clean
 
 BIN := .venv/bin
 VENV := .venv/.stamp
 ZARR2_ENV := .tools/env-zarr2/.stamp
+ECOSYSTEM_ENV := $(if $(wildcard requirements/ecosystem.txt),.tools/env-ecosystem/.stamp)
 RATARMOUNT_ENV := .tools/env-ratarmount/.stamp
 
 help: ## this list
@@ -18,9 +19,15 @@ demo: $(VENV) tools ## mount three archives from a local S3 server, read them, c
 	@scripts/bootstrap-system.sh fusermount3:fuse3
 	@$(BIN)/python scripts/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(VENV) $(ZARR2_ENV) tools corpora ## all tests, with a real MinIO where Go can build one (ARGS= for pytest)
-	@scripts/bootstrap-system.sh fusermount3:fuse3 rsync:rsync unzip:unzip zip:zip
-	@$(BIN)/pytest $(ARGS)
+test: $(VENV) tools corpora ## all tests, with a real MinIO where Go can build one (ARGS= for pytest)
+	@scripts/bootstrap-system.sh fusermount3:fuse3 rsync:rsync unzip:unzip zip:zip 7z:p7zip-full
+	@$(BIN)/pytest -m "not environment" $(ARGS)
+
+test-zarr: $(VENV) $(ZARR2_ENV) $(ECOSYSTEM_ENV) tools ## every Zarr door, into docs/compatibility.md (ARGS= for pytest)
+	@scripts/bootstrap-system.sh fusermount3:fuse3 zip:zip 7z:p7zip-full redis-server:redis-server
+	@$(if $(ARGS),,rm -rf .tools/compatibility)
+	@status=0; $(BIN)/pytest tests/zarr $(ARGS) || status=$$?; \
+		$(BIN)/python scripts/compatibility.py || status=$$?; exit $$status
 
 soak: $(VENV) tools ## ten minutes of faults at random, then versions and kill -9 (SOAK_SECONDS= each)
 	@scripts/bootstrap-system.sh fusermount3:fuse3
@@ -54,6 +61,10 @@ zarr2-env: $(ZARR2_ENV) ## .tools/env-zarr2: zarr 2.18, for the tests
 
 $(ZARR2_ENV): requirements/zarr2.txt scripts/bootstrap-venv.sh
 	@scripts/bootstrap-venv.sh .tools/env-zarr2 requirements/zarr2.txt
+	@touch $@
+
+.tools/env-ecosystem/.stamp: requirements/ecosystem.txt pyproject.toml scripts/bootstrap-venv.sh
+	@scripts/bootstrap-venv.sh .tools/env-ecosystem requirements/ecosystem.txt .
 	@touch $@
 
 $(RATARMOUNT_ENV): requirements/ratarmount.txt scripts/bootstrap-venv.sh

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3clients import make_s3client
+from s3clients import make_s3client, temporary_bucket
 from s3server import S3Server
 
 from s3zipfs.settings import Settings, load_settings
@@ -64,18 +64,8 @@ def s3client(s3server: S3Server) -> Any:
 @pytest.fixture
 def bucket(s3client: Any) -> Iterator[str]:
     """A new bucket, removed afterwards with all in it."""
-    name = f"test-{uuid.uuid4().hex[:16]}"
-    s3client.create_bucket(Bucket=name)
-    yield name
-    for page in s3client.get_paginator("list_objects_v2").paginate(Bucket=name):
-        keys = [found["Key"] for found in page.get("Contents", ())]
-        plain = [{"Key": key} for key in keys if key.isprintable()]
-        if plain:
-            s3client.delete_objects(Bucket=name, Delete={"Objects": plain, "Quiet": True})
-        for key in keys:
-            if not key.isprintable():  # XML 1.0 cannot hold it, a path can
-                s3client.delete_object(Bucket=name, Key=key)
-    s3client.delete_bucket(Bucket=name)
+    with temporary_bucket(s3client, f"test-{uuid.uuid4().hex[:16]}") as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

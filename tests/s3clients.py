@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -20,3 +22,19 @@ def make_s3client(server: S3Server, **options: Any) -> Any:
         config=Config(s3={"addressing_style": "path"}),
         **options,
     )
+
+
+@contextmanager
+def temporary_bucket(client: Any, name: str) -> Iterator[str]:
+    """A new bucket, removed afterwards with all in it."""
+    client.create_bucket(Bucket=name)
+    yield name
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+        keys = [found["Key"] for found in page.get("Contents", ())]
+        plain = [{"Key": key} for key in keys if key.isprintable()]
+        if plain:
+            client.delete_objects(Bucket=name, Delete={"Objects": plain, "Quiet": True})
+        for key in keys:
+            if not key.isprintable():  # XML 1.0 cannot hold it, a path can
+                client.delete_object(Bucket=name, Key=key)
+    client.delete_bucket(Bucket=name)

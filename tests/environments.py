@@ -1,0 +1,122 @@
+"""The environments that tests of tests/zarr run scripts in: what can't stand beside our own.
+
+`make test-zarr` makes `.tools/env-NAME` from `requirements/NAME.txt`. A test that needs one carries
+`@pytest.mark.environment(NAME)`; a test for each row of a script is made by `rows_of`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+TOOLS = TESTS.parent / ".tools"
+
+# Packages whose versions matter to a reader of docs/compatibility.md, where they are installed.
+TOLD = (
+    *("zarr", "numcodecs", "numpy", "fsspec", "s3fs", "obstore", "redis", "lmdb", "pymongo"),
+    *("xarray", "dask", "distributed", "h5py", "netcdf4", "pandas", "pyarrow", "duckdb"),
+    *("ome-zarr", "rasterio"),
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the rows of a script came to: None is success. `log` is what the script printed."""
+
+    failures: Mapping[str, str | None]
+    log: str
+
+    def check(self, row: str) -> None:
+        """Fail the test with that row's failure."""
+        if row not in self.failures:
+            pytest.fail(f"{row} did not come to its end:\n{self.log}", pytrace=False)
+        failure = self.failures[row]
+        if failure is not None:
+            pytest.fail(failure, pytrace=False)
+
+    def check_all(self) -> None:
+        """Fail the test with the first failure."""
+        assert self.failures, self.log
+        for row in self.failures:
+            self.check(row)
+
+
+class Environment:
+    """`.tools/env-NAME`; the name `main` is the environment that the tests run in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = TESTS.parent / ".venv" if name == "main" else TOOLS / f"env-{name}"
+        self.python = self.folder / "bin" / "python"
+
+    def versions(self) -> str:
+        """The packages that matter and their versions, as `zarr 2.18.7, numpy 2.4.6`."""
+        folders = [str(path) for path in self.folder.glob("lib/python*/site-packages")]
+        found = {each.name.lower(): each.version for each in distributions(path=folders)}
+        return ", ".join(f"{name} {found[name]}" for name in TOLD if name in found)
+
+    def start(
+        self,
+        script: Path,
+        *arguments: str,
+        folder: Path,
+        variables: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a script in that folder; what it prints goes to its stdout."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        return subprocess.Popen(
+            [str(self.python), "-W", "ignore", str(script), *arguments],
+            cwd=folder,
+            env={**inherited, "PYTHONPATH": str(TESTS), **(variables or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(
+        self,
+        script: Path,
+        given: Mapping[str, Any],
+        *,
+        folder: Path,
+        seconds: float = 100.0,
+        variables: Mapping[str, str] | None = None,
+    ) -> Results:
+        """Run a script of rows (`rowscript`), with `given` for each; killed after that time."""
+        request, answer = folder / f"{script.stem}.given", folder / f"{script.stem}.results"
+        request.write_text(json.dumps(given))
+        process = self.start(script, str(request), str(answer), folder=folder, variables=variables)
+        try:
+            log, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            log, _ = process.communicate()
+            log += f"\nkilled after {seconds:g} s"
+        lines = answer.read_text().splitlines() if answer.exists() else []
+        told = [json.loads(line) for line in lines]
+        return Results({each["row"]: each["failure"] for each in told}, log)
+
+
+def rows_of(section: str, names: Mapping[str, str | pytest.MarkDecorator]) -> list[Any]:
+    """Parameters for a test of each row of a script: its function, and its name on the page.
+
+    Where a name alone does not do, a mark `pytest.mark.row(…)` stands for it.
+    """
+    return [
+        pytest.param(
+            function,
+            id=function,
+            marks=pytest.mark.row(section, name) if isinstance(name, str) else name,
+        )
+        for function, name in names.items()
+    ]
