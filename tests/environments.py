@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 import pytest
+from s3server import S3Server
 
 TESTS = Path(__file__).resolve().parent
 TOOLS = TESTS.parent / ".tools"
@@ -26,6 +28,33 @@ TOLD = (
     *("xarray", "dask", "distributed", "h5py", "netcdf4", "pandas", "pyarrow", "duckdb"),
     *("ome-zarr", "rasterio"),
 )
+
+
+def skip_without(what: str) -> NoReturn:
+    """Skip the test for lack of something, or fail it where everything has to be there."""
+    if os.environ.get("S3ZIPFS_REQUIRE_MINIO") == "1":
+        pytest.fail(f"{what}, and S3ZIPFS_REQUIRE_MINIO=1", pytrace=False)
+    pytest.skip(what)
+
+
+def find_program(name: str) -> str | None:
+    """A program of `.tools/bin`, or else of PATH."""
+    return shutil.which(name, path=f"{TOOLS / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A folder's files in a bucket of their own, and where that bucket is mounted."""
+
+    bucket: str
+    path: Path
+    server: S3Server
+
+
+class Serve(Protocol):
+    """The fixture `serve`: upload a folder, keys relative to it, and mount it with these options."""
+
+    def __call__(self, folder: Path, *options: str) -> Served: ...
 
 
 @dataclass(frozen=True)

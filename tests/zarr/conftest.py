@@ -10,17 +10,15 @@ else is a part of `make test` too.
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compatibility import Found, Outcome, Row, record
-from environments import Environment
+from environments import Environment, Serve, Served, skip_without
 from mounting import Mount
 from s3clients import temporary_bucket
 from s3server import S3Server
@@ -38,17 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def missing(what: str) -> None:
-    """Skip the test, or fail it where everything has to be there."""
-    if os.environ.get("S3ZIPFS_REQUIRE_MINIO") == "1":
-        pytest.fail(f"{what}, and S3ZIPFS_REQUIRE_MINIO=1", pytrace=False)
-    pytest.skip(what)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("environment"):
         if not Environment(mark.args[0]).python.exists():
-            missing(f"no environment {mark.args[0]}: make test-zarr")
+            skip_without(f"no environment {mark.args[0]}: make test-zarr")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,20 +73,11 @@ def pytest_sessionfinish() -> None:
         record(module, Found(tuple(rows.values()), versions))
 
 
-@dataclass(frozen=True)
-class Served:
-    """A folder's files in a bucket of their own, and where that bucket is mounted."""
-
-    bucket: str
-    path: Path
-    server: S3Server
-
-
 @pytest.fixture(scope="module")
 def serve(
     s3server: S3Server, s3client: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Path], Served]]:
-    """Upload a folder, keys relative to it, and mount it until the module's tests have run."""
+) -> Iterator[Serve]:
+    """Buckets and mounts until the module's tests have run."""
     with ExitStack() as stack:
 
         def upload_and_mount(folder: Path, *options: str) -> Served:
