@@ -52,7 +52,7 @@ class Served:
 
 
 class Serve(Protocol):
-    """The fixture `serve`: upload a folder, keys relative to it, and mount it with these options."""
+    """The fixture `serve`: upload a folder, keys relative to it, and mount it so."""
 
     def __call__(self, folder: Path, *options: str) -> Served: ...
 
