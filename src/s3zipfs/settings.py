@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,6 +129,11 @@ class Settings(BaseSettings):
         description="secret key; environment only",
         validation_alias=AliasChoices("S3ZIPFS_SECRET_KEY", "STORAGE_SECRET_KEY"),
     )
+    session_token: SecretStr | None = Field(
+        default=None,
+        description="session token of a temporary key pair; environment only",
+        validation_alias=AliasChoices("S3ZIPFS_SESSION_TOKEN"),
+    )
     anonymous: bool = Field(default=False, description="send unsigned requests")
 
     # What is an archive
@@ -238,8 +244,12 @@ def environment_without_files() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if _from_files.get(name) != value}
 
 
-def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
+def load_settings(
+    env_file: Path | None = None, *, exactly: Mapping[str, Any] | None = None, **given: Any
+) -> Settings:
     """Settings from keywords (None means not given), the environment and a `.env` file.
+
+    `exactly` are keywords for which None means None: the environment is not asked for them.
 
     Raises:
         SettingsError: a value is not of its kind; names the option and says what it takes.
@@ -250,7 +260,7 @@ def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
     if env_file is not None:
         _read_env_file(env_file)
     try:
-        return Settings(**given)
+        return Settings(**given, **(exactly or {}))
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]) or "settings"

@@ -204,8 +204,11 @@ def _open_session(settings: Settings) -> AioSession:
         missing = "secret_key" if settings.secret_key is None else "access_key"
         raise SettingsError(f"{missing}: not given, but the other half of the key pair is")
     if settings.access_key is not None and settings.secret_key is not None:
+        token = settings.session_token
         session.set_credentials(
-            settings.access_key.get_secret_value(), settings.secret_key.get_secret_value()
+            settings.access_key.get_secret_value(),
+            settings.secret_key.get_secret_value(),
+            token.get_secret_value() if token is not None else None,
         )
     elif os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "false":
         # Off EC2 the question alone takes seconds; and a role's credentials are AWS's business,
