@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -21,13 +22,19 @@ from s3zipfs.archive.streaming import StreamPool, StreamReader
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.extents import ExtentCache, joined
 from s3zipfs.cache.reader import ObjectReader
+from s3zipfs.cache.spans import merged
 from s3zipfs.errors import BadMember, Interrupted, IsADirectory, UnsupportedMember
 from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.methods import DEFLATED, STORED, method_name
-from s3zipfs.zipformat.records import MoreNeeded, local_header_span, parse_local_header
+from s3zipfs.zipformat.records import (
+    LOCAL_EXTRA_SLACK,
+    MoreNeeded,
+    local_header_span,
+    parse_local_header,
+)
 
 # A compressed member up to this size is decoded whole and verified before its first byte is
 # served; unless its compressed data is larger than any writer makes of that.
@@ -125,6 +132,42 @@ class Archive:
             reach = int(self._data_starts[number]) or local_header_span(member)
             self._reader.discard(header, header + reach + member.compressed_size)
             raise named from error
+
+    def start_reads(self, reads: Iterable[tuple[int, int, int]], *, max_gap: int) -> None:
+        """Have what reads `(number, start, end)` need fetched, by few GETs; waits for none of them.
+
+        Neighbours with up to `max_gap` bytes between them come together. Of members too large to be
+        decoded whole nothing is known beforehand.
+        """
+        needed = [span for read in reads for span in self._needed(*read)]
+        for start, end in merged(needed, max_gap=max_gap):
+            self._reader.start(start, min(end, self.info.size))
+
+    def _needed(self, number: int, start: int, end: int) -> list[tuple[int, int]]:
+        """Which bytes of the object a read will ask for, or a few more: a header may be longer."""
+        if self.index.is_directory(number):
+            return []
+        member = self.index.member(number)
+        size = member.uncompressed_size
+        end = min(end, size)
+        if member.method != STORED:
+            if size > WHOLE_DECODED or member.compressed_size > WHOLE_COMPRESSED:
+                return []
+            if self._cache.peek((self.info.id, number), start, end) is not None:
+                return []
+            start, end = 0, member.compressed_size
+        elif start == 0 and size <= WHOLE_STORED:
+            end = size
+        header, data = member.local_header_offset, int(self._data_starts[number])
+        if start >= end:
+            return []
+        if data:
+            return [(header + data + start, header + data + end)]
+        span = local_header_span(member)
+        if start <= WHOLE_STORED:
+            return [(header, header + span + end)]
+        first = header + span - LOCAL_EXTRA_SLACK + start
+        return [(header, header + span), (first, header + span + end)]
 
     def _path(self, number: int) -> str:
         return self.index.path(number).decode("utf-8", "backslashreplace")

@@ -140,6 +140,11 @@ class ObjectReader:
         data = [wait.result(extent.future) for extent in covering]
         return slices(covering, data, start, end)
 
+    def start(self, start: int, end: int) -> None:
+        """Have the bytes `[start, end)` fetched for reads to come; waits for the disk only."""
+        _, missing = self._fetcher.cache.claim(self.info.id, start, end, chunk=MAX_GET)
+        self._fetcher.start(self.info, missing)
+
     def _read_ahead(self, start: int, end: int, until: int | None) -> None:
         with self._lock:
             ahead = self._streams.observe(start, end, until)

@@ -7,13 +7,14 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from s3zipfs.archive.archive import Archive
 from s3zipfs.archive.registry import Archives
 from s3zipfs.cache.reader import Fetcher, ObjectReader
+from s3zipfs.cache.spans import merged
 from s3zipfs.errors import (
     ForbiddenLink,
     IsADirectory,
@@ -78,6 +79,19 @@ class Tree:
         if len(self._sources) == 1:
             return next(iter(self._sources.values()))
         return Sources()
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's URL, as it stands in every `ObjectId`."""
+        return self._fetcher.store.endpoint
+
+    def head(self, bucket: str, key: str, wait: Wait) -> ObjectInfo:
+        """The current version of an object, whatever it is called; one HEAD.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return wait.result(self._fetcher.network.submit(self._fetcher.store.head(bucket, key)))
 
     def check(self, wait: Wait) -> None:
         """One cheap request for each source, so that a mount fails before it says it is ready."""
@@ -257,6 +271,28 @@ class Tree:
         except ObjectChanged:
             self._folders.expire(info)
             raise
+
+    def start_reads(
+        self, reads: Iterable[tuple[Node, int, int]], wait: Wait, *, max_gap: int
+    ) -> None:
+        """Have what reads `(node, start, end)` need fetched, by few GETs; waits for indexes only.
+
+        What stands within `max_gap` bytes in one object comes together. How it went shows when it
+        is read.
+        """
+        members: dict[ObjectInfo, list[tuple[int, int, int]]] = {}
+        files: dict[ObjectInfo, list[tuple[int, int]]] = {}
+        for node, start, end in reads:
+            match node:
+                case Member(info, number):
+                    members.setdefault(info, []).append((number, start, end))
+                case ObjectFile(info):
+                    files.setdefault(info, []).append((start, min(end, info.size)))
+        for info, wanted in members.items():
+            self._archives.get(info, wait).start_reads(wanted, max_gap=max_gap)
+        for info, spans in files.items():
+            for start, end in merged(spans, max_gap=max_gap):
+                self._reader(info).start(start, end)
 
     def _reader(self, info: ObjectInfo) -> ObjectReader:
         with self._lock:
