@@ -10,6 +10,7 @@ from trees import WAIT, MakeTree, names, read, zipped
 
 from s3zipfs.errors import NotFound, ObjectChanged
 from s3zipfs.filesystem import S3ZipFileSystem
+from s3zipfs.filesystem.shared import OpenTree
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
@@ -118,7 +119,7 @@ def test_a_pinned_member_has_an_inode_of_its_own(memory: MemoryStore, make_tree:
 def test_fsspec_pins_by_the_same_name(memory: MemoryStore, make_tree: MakeTree) -> None:
     etag = put(memory, b"1" * (2 << 20)).decode()
     filesystem = S3ZipFileSystem(skip_instance_cache=True)
-    filesystem._tree = (os.getpid(), make_tree(ttl=0))
+    filesystem._opened = os.getpid(), OpenTree(make_tree(ttl=0))
     path = f"s3zip://lab/x.zip@{etag}/d/a"
     assert filesystem.cat_file(path, 0, 3) == b"111"
     put(memory, b"two")

@@ -1,0 +1,83 @@
+"""The mapping that Zarr reads by, in which a failure is never a missing key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fsspec.mapping import FSMap
+
+from s3zipfs.errors import S3ZipError
+
+MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
+class Mapping(FSMap):  # type: ignore[misc] # fsspec has no types
+    """fsspec's mapping; what is not missing but can't be read raises an `S3ZipError`.
+
+    Zarr 2's FSStore takes every `OSError` for a missing key, and fills the chunk: a store that is
+    down would read as zeros. An `S3ZipError` is none.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        fs: Any,
+        check: bool = False,  # noqa: FBT001, FBT002
+        create: bool = False,  # noqa: FBT001, FBT002
+        missing_exceptions: Any = None,
+    ) -> None:
+        super().__init__(root, fs, check, create, _without_failures(missing_exceptions))
+
+    def __getitem__(self, key: str, default: Any = None) -> Any:
+        """The content of a file.
+
+        Raises:
+            KeyError: there is no such file.
+            S3ZipError: it can't be read.
+        """
+        try:
+            return super().__getitem__(key, default)
+        except OSError as error:
+            raise _failure(error) from error
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            return bool(super().__contains__(key))
+        except OSError as error:
+            raise _failure(error) from error
+
+    def getitems(self, keys: Iterable[str], on_error: str = "raise") -> dict[str, Any]:
+        """The contents of several files; `on_error` is for keys that are missing.
+
+        Raises:
+            KeyError: one is missing, and `on_error` is "raise".
+            S3ZipError: one can't be read, unless `on_error` is "return".
+        """
+        try:
+            found: dict[str, Any] = super().getitems(list(keys), "return")
+        except OSError as error:
+            raise _failure(error) from error
+        for key, value in found.items():
+            if isinstance(value, KeyError) and on_error == "raise":
+                raise KeyError(key)
+            if isinstance(value, OSError):
+                found[key] = _failure(value)
+                if on_error != "return":
+                    raise found[key] from value
+        if on_error == "omit":
+            return {key: value for key, value in found.items() if not isinstance(value, KeyError)}
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root, self.fs, False, False, self.missing_exceptions)
+
+
+def _without_failures(missing: Any) -> tuple[type[Exception], ...]:
+    """Of the exceptions that stand for missing keys those that no failure is one of."""
+    given = MISSING if missing is None else tuple(missing)
+    return tuple(each for each in given if not issubclass(OSError, each)) or MISSING
+
+
+def _failure(error: OSError) -> Exception:
+    return error.__cause__ if isinstance(error.__cause__, S3ZipError) else error

@@ -1,0 +1,106 @@
+"""The trees of this process: one for all filesystem instances of the same settings."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from s3zipfs.filesystem.paths import Paths
+from s3zipfs.settings import Settings
+from s3zipfs.tree.tree import Tree
+
+
+class OpenTree:
+    """A tree, and what its paths are known to name."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.paths = Paths(tree, tree.root)
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    opened: Future[OpenTree] = field(default_factory=Future)
+    users: dict[int, weakref.ref[object]] = field(default_factory=dict)  # by their `id`
+
+    @property
+    def is_unused(self) -> bool:
+        return self.opened.done() and not any(user() is not None for user in self.users.values())
+
+
+class Trees:
+    """Trees by what they are made of; each is built by whoever asks first, and has one budget.
+
+    fsspec makes an instance for each thread in some cases, and users make several; they share
+    connections, indexes and caches. A tree lives as long as one of its users; what nobody uses any
+    more is closed when the next one asks. A forked child begins with none: loops, connections and
+    locks of its parent are of no use to it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _shared
+        self._shared: dict[Hashable, _Shared] = {}
+        self._of_parents: list[dict[Hashable, _Shared]] = []  # neither used nor freed: not ours
+
+    def open(self, user: object, key: Hashable, build: Callable[[], Tree]) -> OpenTree:
+        """The tree of that key, for as long as `user` lives or until it leaves."""
+        with self._lock:
+            unused = self._take_unused()
+            shared = self._shared.get(key)
+            is_first = shared is None
+            if shared is None:
+                shared = self._shared[key] = _Shared()
+            shared.users[id(user)] = weakref.ref(user)
+        for tree in unused:  # may take seconds, which are not this user's
+            threading.Thread(target=tree.close, name="s3zipfs-closing", daemon=True).start()
+        if is_first:
+            self._build(key, shared, build)
+        return shared.opened.result()
+
+    def _build(self, key: Hashable, shared: _Shared, build: Callable[[], Tree]) -> None:
+        try:
+            opened = OpenTree(build())
+        except BaseException as error:  # noqa: BLE001 - raised to all who wait for it
+            with self._lock:
+                if self._shared.get(key) is shared:
+                    del self._shared[key]
+            shared.opened.set_exception(error)
+        else:
+            shared.opened.set_result(opened)
+
+    def leave(self, user: object) -> None:
+        """Whoever left has no tree; one that nobody else uses is closed now."""
+        with self._lock:
+            for shared in self._shared.values():
+                shared.users.pop(id(user), None)
+            unused = self._take_unused()
+        for tree in unused:
+            tree.close()
+
+    def _take_unused(self) -> list[Tree]:
+        """The lock is held."""
+        unused = [key for key, shared in self._shared.items() if shared.is_unused]
+        return [self._shared.pop(key).opened.result().tree for key in unused]
+
+    def forget(self) -> None:
+        """In a forked child: the parent's threads, and so whoever held the lock, are not here."""
+        self._lock = threading.Lock()
+        self._of_parents.append(self._shared)
+        self._shared = {}
+
+
+TREES = Trees()
+os.register_at_fork(after_in_child=TREES.forget)
+
+
+def key_of(settings: Settings) -> Hashable:
+    """Equal where a tree made of these settings, here and now, would be the same.
+
+    Credentials may come from the environment, of which botocore reads what begins with `AWS_`.
+    """
+    environment = frozenset(each for each in os.environ.items() if each[0].startswith("AWS_"))
+    return settings, settings.block_cache_size, environment
