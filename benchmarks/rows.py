@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
+import chain
 import references
 import ten_million
 import works
@@ -56,7 +58,7 @@ class Row:
 
 def all_rows(data: Data) -> dict[str, Row]:
     """All rows, by name, in the order in which they run."""
-    rows = [*_stored(), *_deflated(), *_small(), *_small_again(), *_zarr(data), *_many()]
+    rows = [*_stored(), *_deflated(), *_small(), *_small_again(), *_zarr(data), *_fsspec(data), *_many()]
     return {row.name: row for row in rows}
 
 
@@ -284,6 +286,36 @@ def _zarr(data: Data) -> list[Row]:
             "… single points and a column, at 10 ms",
             figures=(point_10ms, column),
             delay=10,
+        ),
+    ]
+
+
+def _fsspec(data: Data) -> list[Row]:
+    def beside(run: Callable[[Store, Archive, Path, Archive], Outcome]) -> Reference:
+        def reference(store: Store, archive: Archive) -> Outcome:
+            data.upload("small", store)
+            return run(store, archive, data.truth(), data.archive("small"))
+
+        return reference
+
+    def figure(name: str, times: float | None = None, *, higher: bool = True) -> Figure:
+        return Figure(name, {} if times is None else {chain.CHAIN: times}, higher=higher)
+
+    return [
+        Row(
+            "fsspec_chain",
+            "s3fs → ZipFileSystem → FSMap",
+            "zarr",
+            None,
+            (
+                figure("open + 1 chunk, s", higher=False),
+                figure("open of 20,000 members, s", 3, higher=False),
+                figure("point, ms", 10, higher=False),
+                figure("whole, MB/s", 1.3),
+                figure("16 threads, files/s", 50),
+            ),
+            {OURS: beside(chain.ours), chain.CHAIN: beside(chain.theirs)},
+            is_counted=False,
         ),
     ]
 
