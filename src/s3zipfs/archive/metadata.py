@@ -1,0 +1,311 @@
+"""The metadata members of an archive, fetched together once one of them is read.
+
+Zarr keeps the metadata of each group and array in a small member of its own, and who opens a
+hierarchy reads all of them, one after another. They are known by their names alone, so the first
+read of one has the others fetched by a few requests, and kept as long as memory allows: Zarr reads
+them again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from s3zipfs.archive.coalescing import plan_groups
+from s3zipfs.archive.inflate import decode_whole, verify
+from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache.extents import joined
+from s3zipfs.cache.reader import Fetcher
+from s3zipfs.errors import BadMember, DeadlineExceeded, S3ZipError
+from s3zipfs.stores.base import ObjectId, ObjectInfo
+from s3zipfs.waiting import Wait
+from s3zipfs.zipformat.index import MemberIndex
+from s3zipfs.zipformat.member import Member
+from s3zipfs.zipformat.methods import DEFLATED, STORED
+from s3zipfs.zipformat.named import numbers_named
+from s3zipfs.zipformat.records import (
+    LOCAL_EXTRA_SLACK,
+    LOCAL_FILE_HEADER_SIZE,
+    MoreNeeded,
+    parse_local_header,
+)
+
+log = logging.getLogger(__name__)
+
+NAMES: Final = (
+    b"zarr.json",  # Zarr 3 core, "Storage"
+    b".zarray", b".zgroup", b".zattrs",  # Zarr 2, "Storage"
+    b".zmetadata",  # what zarr.consolidate_metadata writes
+)  # fmt: skip
+
+# What is larger is not one of many, and is read by itself.
+LARGEST: Final = 256 << 10  # bytes
+# A request costs 0.6 ms of CPU here and as much at the server, and a round trip: in that time more
+# than these bytes arrive at 250 MB/s.
+GAP: Final = 256 << 10
+GROUP: Final = 2 << 20  # bytes of one request: the first reader waits for all of it
+COST: Final = 16 << 20  # bytes fetched at a time, with GAP for each request: at most 64 of them
+MOST: Final = 16_384  # members of one archive; further ones are read as any other member
+AT_ONCE: Final = 4  # requests under way, after the first one
+# Nobody waits longer for a group, of which a small part is needed; where the first one took so
+# long, the others are left.
+PATIENCE: Final = 1.0  # seconds
+
+_PART_OF_BUDGET: Final = 8  # one part in so many is for contents that are kept
+_OVERHEAD: Final = 200  # bytes of a content beside its own: two objects, and their place in a dict
+
+
+class MetadataTable:
+    """Contents of metadata members, by archive; those of the archive used least recently give way.
+
+    They are apart from the cache of extents, of which a mount keeps little once it was read.
+    """
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._most = budget.limit // _PART_OF_BUDGET
+        self._lock = threading.Lock()  # guards all below
+        self._archives: OrderedDict[ObjectId, dict[int, bytes]] = OrderedDict()
+        self._cost = 0
+        budget.add_reclaimer(self._reclaim)
+
+    def find(self, oid: ObjectId, number: int) -> memoryview | None:
+        """The content of a member, where it is kept."""
+        with self._lock:
+            contents = self._archives.get(oid)
+            if contents is None or number not in contents:
+                return None
+            self._archives.move_to_end(oid)
+            return memoryview(contents[number])
+
+    def keep(self, oid: ObjectId, contents: dict[int, bytes]) -> None:
+        """Keep what was verified, where memory allows."""
+        cost = _cost_of(contents)
+        if cost > self._most or not self._budget.try_charge(cost):
+            return
+        with self._lock:
+            kept = self._archives.setdefault(oid, {})
+            again = _cost_of({number: kept[number] for number in contents if number in kept})
+            kept.update(contents)
+            self._archives.move_to_end(oid)
+            self._cost += cost - again
+            surplus = self._cost - self._most
+        self._budget.release(again)
+        self._reclaim(surplus)
+
+    def _reclaim(self, size: int) -> int:
+        freed = 0
+        with self._lock:
+            while freed < size and self._archives:
+                freed += _cost_of(self._archives.popitem(last=False)[1])
+            self._cost -= freed
+        self._budget.release(freed)
+        return freed
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Members that are fetched by one request."""
+
+    start: int  # bytes of the object, as `end`
+    end: int
+    numbers: tuple[int, ...]
+    here: Future[None]  # done once they are kept, or can't be had this way
+
+
+class MetadataMembers:
+    """The metadata members of one archive. Safe for any number of threads.
+
+    They are fetched beside the cache of extents, so that nobody who reads one of them by itself
+    has to wait for all of its group.
+    """
+
+    def __init__(self, info: ObjectInfo, fetcher: Fetcher, table: MetadataTable) -> None:
+        self._info = info
+        self._fetcher = fetcher
+        self._table = table
+        self._lock = threading.Lock()  # guards all below
+        self._spans: _Spans | None = None  # None: none of them was read yet
+        self._coming: dict[int, Future[None]] = {}  # of members that were ever asked for
+        self._unread: set[int] = set()  # of them, those that nobody has read since
+
+    def content(self, index: MemberIndex, member: Member, wait: Wait) -> memoryview | None:
+        """The whole content, verified; None: read it as any other member.
+
+        The first call has it fetched with the others. No fault of that is told: it would show
+        again where the member is read by itself.
+
+        Raises:
+            Interrupted, TooManyWaiting: of `wait`.
+        """
+        if member.uncompressed_size > LARGEST or not member.raw_name.endswith(NAMES):
+            return None
+        with self._lock:
+            self._unread.discard(member.number)
+            coming = self._coming.get(member.number)
+            groups = self._plan(index, member.number) if coming is None else []
+        if groups:
+            coming = groups[0].here
+            self._fetcher.network.start(self._fetch(index, groups))
+        if coming is None:
+            return None
+        try:
+            replace(wait, timeout=min(PATIENCE, wait.timeout)).result(coming)
+        except DeadlineExceeded:
+            return None
+        return self._table.find(self._info.id, member.number)
+
+    def _plan(self, index: MemberIndex, number: int) -> list[_Group]:
+        """What to fetch with a member, its own group first; the lock is held."""
+        if self._spans is None:
+            self._spans = _find_spans(index, number, self._info.size)
+        # Who opens one array of thousands needs few of them: no more before half were of use.
+        if 2 * len(self._unread) > len(self._coming):
+            return []
+        groups = self._spans.take(number)
+        if sum(len(group.numbers) for group in groups) < 2:
+            return []
+        for group in groups:
+            self._coming.update(dict.fromkeys(group.numbers, group.here))
+            self._unread.update(group.numbers)
+        self._unread.discard(number)
+        return groups
+
+    async def _fetch(self, index: MemberIndex, groups: list[_Group]) -> None:
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def in_turn(group: _Group) -> None:
+            async with turns:
+                await self._fetch_group(index, group)
+
+        begun = time.monotonic()
+        try:
+            is_well = await self._fetch_group(index, groups[0])
+            if is_well and time.monotonic() - begun < PATIENCE:
+                await asyncio.gather(*map(in_turn, groups[1:]))
+        finally:
+            for group in groups:
+                if not group.here.done():
+                    group.here.set_result(None)
+
+    async def _fetch_group(self, index: MemberIndex, group: _Group) -> bool:
+        """Whether it could be had."""
+        oid = self._info.id
+        try:
+            data, is_new = await self._get(group)
+            contents = await asyncio.to_thread(_contents, index, group, data)
+            self._table.keep(oid, contents)
+            # What holds a damaged member is not kept: the wire may have done it.
+            if is_new and len(contents) == len(group.numbers):
+                self._fetcher.disk.offer(oid, group.start, data)
+        except S3ZipError as error:
+            log.debug("%s: metadata members were not fetched together: %s", oid, error)
+            return False
+        except Exception:
+            log.exception("%s: metadata members: unexpected error", oid)
+            return False
+        finally:
+            group.here.set_result(None)
+        return True
+
+    async def _get(self, group: _Group) -> tuple[memoryview, bool]:
+        """The bytes of a group, and whether they came from the store."""
+        oid, start, end = self._info.id, group.start, group.end
+        if (parts := self._fetcher.cache.peek(oid, start, end)) is not None:
+            return joined(parts), False
+        held = await asyncio.to_thread(self._fetcher.disk.look, oid, start, end)
+        if held is not None and not held.gaps:
+            return held.data, False
+        return await self._fetcher.store.get_range(oid, start, end), True
+
+
+class _Spans:
+    """Where metadata members stand in the object, in the order in which they are to be fetched."""
+
+    def __init__(
+        self, numbers: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> None:
+        self._numbers = numbers
+        self._starts = starts
+        self._ends = ends
+        self._left = np.ones(len(numbers), np.bool_)
+
+    def take(self, number: int) -> list[_Group]:
+        """Groups of what was not taken yet, from one member on and then from the start."""
+        at = np.flatnonzero(self._numbers == number)
+        if not len(at) or not self._left[at[0]]:
+            return []
+        order = np.roll(np.arange(len(self._numbers)), -int(at[0]))
+        order = order[self._left[order]]
+        starts, ends = self._starts[order].tolist(), self._ends[order].tolist()
+        groups = []
+        for first, stop in plan_groups(starts, ends, gap=GAP, largest=GROUP, cost=COST):
+            taken = order[first:stop]
+            self._left[taken] = False
+            numbers = tuple(self._numbers[taken].tolist())
+            groups.append(_Group(starts[first], max(ends[first:stop]), numbers, Future()))
+        return groups
+
+
+def _find_spans(index: MemberIndex, number: int, size: int) -> _Spans:
+    """Of the members that may be read this way the next ones from `number` on."""
+    columns = index.columns
+    numbers = numbers_named(index, NAMES)
+    methods, lengths = columns["methods"][numbers], columns["compressed_sizes"][numbers]
+    fit = (methods == STORED) | (methods == DEFLATED)
+    fit &= (lengths <= LARGEST) & (index.sizes[numbers] <= LARGEST)
+    fit &= columns["local_header_offsets"][numbers] < size  # all else is told when it is read
+    numbers = numbers[fit]
+    starts = columns["local_header_offsets"][numbers].astype(np.int64)
+    order = np.argsort(starts, kind="stable")
+    # From `number` on, and round to the start.
+    at = np.flatnonzero(numbers[order] == number)
+    order = np.roll(order, -int(at[0]) if len(at) else 0)[:MOST]
+    numbers, starts = numbers[order], starts[order]
+    spans = LOCAL_FILE_HEADER_SIZE + LOCAL_EXTRA_SLACK + columns["raw_lengths"][numbers].astype("q")
+    ends = starts + spans + columns["compressed_sizes"][numbers].astype(np.int64)
+    return _Spans(numbers, starts, np.minimum(ends, size))
+
+
+def _contents(index: MemberIndex, group: _Group, data: memoryview) -> dict[int, bytes]:
+    """Of the members that are in order: what is wrong with others is told when they are read."""
+    contents = {}
+    for number in group.numbers:
+        member = index.member(number)
+        try:
+            content = _content(member, data[member.local_header_offset - group.start :])
+        except BadMember as error:
+            log.debug("%s: left to be read by itself", error)
+            continue
+        if content is not None:
+            contents[number] = content
+    return contents
+
+
+def _content(member: Member, data: memoryview) -> bytes | None:
+    if member.damaged or member.is_encrypted:
+        return None
+    begin = parse_local_header(data, member)
+    if isinstance(begin, MoreNeeded) or begin + member.compressed_size > len(data):
+        return None
+    data = data[begin : begin + member.compressed_size]
+    if member.method == DEFLATED:
+        return bytes(decode_whole(member, data, Wait(PATIENCE)))
+    if len(data) != member.uncompressed_size:
+        return None
+    verify(member, isal_zlib.crc32(data))
+    return bytes(data)
+
+
+def _cost_of(contents: dict[int, bytes]) -> int:
+    return sum(map(len, contents.values())) + _OVERHEAD * len(contents)
