@@ -17,6 +17,7 @@ from s3zipfs.archive.inflate import (
     whole_cost,
 )
 from s3zipfs.archive.ledger import CrcLedger
+from s3zipfs.archive.metadata import MetadataMembers
 from s3zipfs.archive.seekable import SeekTable
 from s3zipfs.archive.streaming import StreamPool, StreamReader
 from s3zipfs.budget import MemoryBudget
@@ -63,6 +64,7 @@ class Archive:
         streams: StreamPool,
         seeks: SeekTable,
         faults: Faults,
+        metadata: MetadataMembers,
     ) -> None:
         self.info: ObjectInfo = reader.info
         self.index = index
@@ -72,6 +74,7 @@ class Archive:
         self._streams = streams
         self._seeks = seeks
         self._faults = faults
+        self._metadata = metadata
         # Bytes from a local header to its data (30 + n + m, APPNOTE 4.3.7); 0: not read yet.
         self._data_starts = np.zeros(index.node_count, dtype=np.int32)
         self._lock = threading.Lock()  # guards _ledgers
@@ -114,6 +117,8 @@ class Archive:
                 if member.uncompressed_size == 0:
                     self._check_empty(member, wait)
                 return []
+            if (content := self._metadata.content(self.index, member, wait)) is not None:
+                return [content[start:end]]
             if member.method == STORED:
                 return self._read_stored(member, start, end, wait)
             if (

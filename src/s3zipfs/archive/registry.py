@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from s3zipfs.archive.archive import Archive
 from s3zipfs.archive.faults import Faults
 from s3zipfs.archive.loading import LoadGate, Progress, load_index
+from s3zipfs.archive.metadata import MetadataMembers, MetadataTable
 from s3zipfs.archive.seekable import SeekTable
 from s3zipfs.archive.streaming import StreamPool
 from s3zipfs.budget import MemoryBudget
@@ -79,6 +80,7 @@ class Archives:
         self._streams = StreamPool(budget)
         self._seeks = SeekTable(budget, PersistedCheckpoints(indexes.folder))
         self._faults = Faults()
+        self._metadata = MetadataTable(budget)
         self._gate = LoadGate(budget, budget.limit // 2)
         self._writing = asyncio.Lock()  # one index is written at a time
         self._writes: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
@@ -140,6 +142,7 @@ class Archives:
                 streams=self._streams,
                 seeks=self._seeks,
                 faults=self._faults,
+                metadata=MetadataMembers(info, self._fetcher, self._metadata),
             )
         except BadArchive as error:
             text = f"{info.id}: {error}"  # the error itself would hold all that was read
