@@ -20,6 +20,7 @@ _MODULES = {
     "ls": "s3zipfs.cli.listing",
     "cat": "s3zipfs.cli.reading",
     "check": "s3zipfs.cli.checking",
+    "tree": "s3zipfs.cli.tree",
     "cache": "s3zipfs.cli.caching",
 }
 
