@@ -24,6 +24,7 @@ from s3zipfs.settings import Settings
 from s3zipfs.stores.base import BucketInfo, ListPage, ObjectId, ObjectInfo
 from s3zipfs.stores.s3.body import BodyReader
 from s3zipfs.stores.s3.connection import Connection
+from s3zipfs.stores.s3.forks import OBSTORE
 from s3zipfs.stores.s3.translate import (
     Asked,
     CredentialsRefused,
@@ -132,7 +133,7 @@ class S3Store:
             return await self._versions.read(oid, lambda each: self._get(asked, each, start, end))
 
     async def _get(self, asked: Asked, oid: ObjectId, start: int, end: int) -> memoryview:
-        if self._by_client_only or not _obstore_can_hold(oid.key):
+        if self._by_client_only or not _obstore_can_hold(oid.key) or not OBSTORE.is_here():
             return await self._get_by_client(asked, oid, start, end)
         return await self._signed(lambda: self._get_by_obstore(asked, oid, start, end))
 
