@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,6 +39,26 @@ with want the file; `--archive` adds them.
 
 def _words(value: Any) -> Any:
     return tuple(value.split()) if isinstance(value, str) else value
+
+
+_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a whole number with a binary unit, or none: 256M, 1GiB, 4096.
+
+    Raises:
+        ValueError: it is none; says what a size looks like.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a size; give bytes or a unit, as in 256M or 1GiB")
+    return int(found.group(1)) << (10 * _POWERS[found.group(2).lower()])
+
+
+def _bytes_of(value: Any) -> Any:
+    return parse_size(value) if isinstance(value, str) else value
 
 
 def default_cache_dir() -> Path | None:
@@ -76,6 +97,7 @@ def _nothing_or_enough(value: int | None) -> int | None:
 DEFAULT_CACHE_SIZE = 10 << 30
 
 _Folder = Annotated[Path | None, BeforeValidator(_folder_or_none)]
+_Size = Annotated[int, BeforeValidator(_bytes_of)]
 _Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -84,7 +106,8 @@ class Settings(BaseSettings):
 
     Read from keywords first, then `S3ZIPFS_…` and, where they exist, the usual `AWS_…` variables
     and the names `STORAGE_ACCESS_KEY`, `STORAGE_SECRET_KEY` and `ENDPOINT_FULL`, all of which may
-    also stand in a file given as `env_file`. Patterns in the environment are separated by blanks.
+    also stand in a file given as `env_file`. Patterns in the environment are separated by blanks;
+    sizes may have a binary unit, as `256M`.
     """
 
     model_config = SettingsConfigDict(
@@ -161,6 +184,12 @@ class Settings(BaseSettings):
     timeout: float = Field(
         default=60.0, gt=0, description="seconds without progress after which an operation fails"
     )
+    retry: float = Field(
+        default=0.0,
+        ge=0,
+        description="seconds for which a mount goes on asking at its start, while the endpoint is "
+        "out of reach",
+    )
     ttl: float = Field(
         default=30.0, ge=0, description="seconds for which a listing or a missing name is believed"
     )
@@ -171,11 +200,11 @@ class Settings(BaseSettings):
     )
 
     # Bounds
-    memory: int = Field(
+    memory: _Size = Field(
         default=256 << 20, ge=32 << 20, description="bytes of memory for caches and transfers"
     )
     max_requests: int = Field(default=32, ge=1, le=512, description="requests under way at once")
-    max_directory_bytes: int = Field(
+    max_directory_bytes: _Size = Field(
         default=2 << 30, ge=1 << 16, description="largest central directory that is read"
     )
 
@@ -185,13 +214,15 @@ class Settings(BaseSettings):
         description="directory for what outlives the process; none keeps nothing "
         "(default $XDG_CACHE_HOME/s3zipfs or ~/.cache/s3zipfs, of root /var/cache/s3zipfs)",
     )
-    cache_size: Annotated[int | None, AfterValidator(_nothing_or_enough)] = Field(
+    cache_size: Annotated[
+        int | None, BeforeValidator(_bytes_of), AfterValidator(_nothing_or_enough)
+    ] = Field(
         default=None,
         ge=0,
         description="bytes of disk for what was fetched, at least 64M, or 0 for none "
         "(default 10G where a cache directory is given, else none)",
     )
-    index_cache_size: int = Field(
+    index_cache_size: _Size = Field(
         default=2 << 30,
         ge=0,
         description="bytes of disk for the indexes of large archives and large deflated members",
@@ -264,4 +295,5 @@ def load_settings(
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]) or "settings"
-        raise SettingsError(f"{name.removeprefix('S3ZIPFS_').lower()}: {first['msg']}") from error
+        text = first["msg"].removeprefix("Value error, ")  # pydantic's words for our ValueError
+        raise SettingsError(f"{name.removeprefix('S3ZIPFS_').lower()}: {text}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import keys_of, s3zipfs
+from commands import assert_one_line, keys_of, s3zipfs
 from faults.cases import CONTENT, OPTIONS, SIZE, TIMEOUT, Case, next_case
 from faults.reading import SOON, assert_whole, failure, healed, opened
 from faults.toxiproxy import PROGRAM, Toxiproxy
@@ -72,6 +73,46 @@ def test_an_endpoint_that_is_down_at_the_start_ends_the_mount_with_the_cause(
     assert "connection refused" in ended.stderr
     assert "ready" not in ended.stderr + ended.stdout
     assert mounted_type(path) is None
+
+
+def test_a_mount_that_retries_begins_once_the_endpoint_answers(
+    link: Toxiproxy, faults_bucket: str, numbers: Iterator[int], tmp_path: Path
+) -> None:
+    link.close()
+    sources, path = [f"s3://{faults_bucket}"], tmp_path / "mnt"
+    with contextlib.ExitStack() as stack:
+        mounted = Mount(path, link.server, sources, *OPTIONS, "--retry", "300")
+        stack.push(mounted)
+        wait_until(
+            lambda: "connection refused; asked again" in mounted.log.read_text(),
+            seconds=SOON,
+            what="a line that says for what it waits",
+        )
+        assert mounted_type(path) is None
+        assert "ready" not in mounted.log.read_text()
+        link.open()
+        stack.enter_context(mounted)
+        assert_whole(opened(next_case(path, numbers)))
+
+
+def test_a_mount_that_retries_gives_up_after_that_time_and_at_once_where_it_is_refused(
+    link: Toxiproxy, faults_bucket: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    endpoint = ("--endpoint-url", link.server.endpoint)
+    arguments = ("mount", f"s3://{faults_bucket}", str(path), *endpoint)
+    keys = {**keys_of(link.server), "XDG_STATE_HOME": str(tmp_path)}
+    wrong = {**keys, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    refused = s3zipfs(*arguments, *OPTIONS, "--retry", "300", environment=wrong)
+    assert_one_line(refused, "secret", code=1)
+    link.close()
+    ended = s3zipfs(*arguments, *OPTIONS, "--retry", "2", environment=keys)
+    assert_one_line(ended, "connection refused", code=1)
+    assert mounted_type(path) is None
+    (log,) = tmp_path.rglob("*.log")
+    assert log.read_text().count("asked again for up to 2 s") == 1
+    assert "300 s" not in log.read_text()
 
 
 def test_an_outage_spares_what_is_cached_ends_by_the_deadline_and_heals_by_itself(

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import subprocess
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from certificates import write_certificates
 from commands import daemon_of, s3zipfs
 from fakes3 import Answer
 from faults.cases import Case, next_case
-from faults.px import Proxy, everything
+from faults.px import Proxy, everything, silent
 from faults.reading import failure, healed, opened
 from faults.roles import Role, assume_role
 from mounting import Mount, wait_until
@@ -168,7 +169,28 @@ def hang_up(mount: Mount) -> None:
 
 
 def test_a_mount_leaves_no_core(mounted: Mounted) -> None:
-    process = Path(f"/proc/{mounted.mount.process.pid}")
+    assert_no_core(mounted.mount.process.pid)
+
+
+@pytest.mark.parametrize("command", ["ls", "cat", "check"])
+def test_a_command_leaves_no_core(px: Proxy, faults_bucket: str, command: str) -> None:
+    px.tell(silent, everything)
+    program = ["prlimit", "--core=unlimited", sys.executable, "-m", "s3zipfs", command]
+    process = subprocess.Popen(
+        [*program, f"s3://{faults_bucket}/x", "--endpoint-url", px.endpoint],
+        env={**os.environ, **WRONG.variables},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert px.silent.wait(SECONDS)  # it waits, with all that it was given
+        assert_no_core(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def assert_no_core(pid: int) -> None:
+    process = Path(f"/proc/{pid}")
     (line,) = [x for x in (process / "limits").read_text().splitlines() if "core file" in x]
     assert line.split()[4] == "0"
     # A program that cores are piped to gets one whatever the limit is (core(5)): one of no memory.

@@ -6,7 +6,9 @@ import contextlib
 import importlib
 import logging
 import os
+import resource
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -58,6 +60,7 @@ def cli(context: click.Context) -> None:
 def main() -> NoReturn:
     """The console script. Errors are one line on stderr; a traceback is for the log only."""
     _open_standard_streams()
+    _leave_no_core()
     try:
         code = cli.main(prog_name="s3zipfs", standalone_mode=False)
         sys.stdout.flush()
@@ -88,3 +91,12 @@ def _open_standard_streams() -> None:
     os.close(descriptor)
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def _leave_no_core() -> None:
+    """A core of any command, or of the mount that it starts, would hold the secret key."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    # A program that cores are piped to gets one whatever the limit is (core(5)): none of memory.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/coredump_filter").write_text("0")

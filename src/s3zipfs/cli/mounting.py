@@ -6,7 +6,7 @@ import contextlib
 import gc
 import logging
 import os
-import resource
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,8 +16,8 @@ import click
 
 from s3zipfs.cli import background, logs
 from s3zipfs.cli.errors import is_expected, line_of
-from s3zipfs.cli.options import settings_of, store_options
-from s3zipfs.errors import SettingsError
+from s3zipfs.cli.options import retry_option, settings_of, store_options
+from s3zipfs.errors import DeadlineExceeded, SettingsError, StoreUnavailable
 from s3zipfs.fuse import mountpoint as places
 from s3zipfs.malloc import keep_freed_memory
 from s3zipfs.settings import Settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # at the end, for the disk: at most 64 MiB are waiting
+RETRY_SECONDS = 1.0  # from one question at the start to the next (`--retry`)
 
 # Read again when credentials are rotated, from another directory by then.
 _FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
@@ -38,6 +39,7 @@ _FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.argument("mountpoint", metavar="MOUNTPOINT")
 @store_options
+@retry_option
 @click.option("--foreground", "-f", is_flag=True, help="stay, and log to stderr")
 @click.option("--allow-other", is_flag=True, help="let other users in, by the permissions shown")
 @click.option("--log-file", type=click.Path(path_type=Path), metavar="FILE", help="log there")
@@ -65,7 +67,7 @@ def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
         background.mount(path, log_file)
         return
     word = background.Word(ready_fd)
-    release = _log_to(log_file, verbose=settings.verbose)
+    release = _log_to(log_file, settings)
 
     def on_ready() -> None:
         release()
@@ -83,16 +85,17 @@ def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
         raise
 
 
-def _log_to(log_file: Path | None, *, verbose: bool) -> Callable[[], None]:
+def _log_to(log_file: Path | None, settings: Settings) -> Callable[[], None]:
     """Begin to log; what is returned is to be called when the mount is ready."""
     if log_file is not None:
         try:
-            logs.to_file(log_file, verbose=verbose)
+            logs.to_file(log_file, verbose=settings.verbose)
         except OSError as error:
             raise SettingsError(f"log file {log_file}: {error.strerror}") from error
         return lambda: None
-    logs.to_stderr(verbose=verbose)
-    return (lambda: None) if verbose else logs.hold()
+    logs.to_stderr(verbose=settings.verbose)
+    is_shown = settings.verbose or settings.retry > 0  # for what it waits
+    return (lambda: None) if is_shown else logs.hold()
 
 
 def _serve(
@@ -110,9 +113,8 @@ def _serve(
     from s3zipfs.build import build_tree  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
 
-    _leave_no_core()
     with contextlib.closing(build_tree(settings, sources, page_cache=True)) as tree:
-        tree.check(Wait(settings.timeout))
+        _check(tree, settings)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
         # read of 1 GiB, and an eighth of what Python took of it).
         gc.freeze()
@@ -129,13 +131,23 @@ def _serve(
         end_process(0)
 
 
-def _leave_no_core() -> None:
-    """A core would hold the secret key."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-    # A program that cores are piped to gets one whatever the limit is (core(5)): none of memory.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/coredump_filter").write_text("0")
+def _check(tree: Tree, settings: Settings) -> None:
+    """Ask the endpoint for each source; for `--retry` seconds again, where it does not answer.
+
+    What it does answer ends this: a bucket that is missing, a key that is refused.
+    """
+    give_up = time.monotonic() + settings.retry
+    is_told = False
+    while True:
+        try:
+            return tree.check(Wait(settings.timeout))
+        except (StoreUnavailable, DeadlineExceeded) as error:
+            if time.monotonic() + RETRY_SECONDS > give_up:
+                raise
+            if not is_told:
+                log.warning("%s; asked again for up to %g s (--retry)", error, settings.retry)
+                is_told = True
+        time.sleep(RETRY_SECONDS)
 
 
 def _reload(tree: Tree, options: dict[str, Any]) -> None:

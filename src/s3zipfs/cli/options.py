@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from s3zipfs.settings import Settings, load_settings
+from s3zipfs.settings import Settings, load_settings, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _PATTERNS = ("archive", "exclude")
 
 
@@ -25,12 +22,10 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Bytes."""
-        found = _SIZE.fullmatch(str(value))
-        if found is None:
-            self.fail(
-                f"{value!r} is not a size; give bytes or a unit, as in 256M or 1GiB", param, ctx
-            )
-        return int(found.group(1)) << (10 * _POWERS[found.group(2).lower()])
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _option(field: str, *declarations: str, **options: Any) -> Callable[[F], F]:
@@ -76,6 +71,9 @@ _STORE_OPTIONS = (
     _option("strip_suffix", is_flag=True),
     _option("single_root", type=click.Choice(["keep", "unwrap"])),
 )
+
+
+retry_option = _option("retry", type=float, metavar="S")
 
 
 def store_options(command: F) -> F:
