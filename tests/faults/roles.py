@@ -34,8 +34,8 @@ class Role:
         new.replace(file)
 
 
-def assume_role(server: S3Server) -> Role:
-    """New keys of that server."""
+def assume_role(server: S3Server, policy: str | None = None) -> Role:
+    """New keys of that server, which may do no more than the policy says."""
     sts = boto3.client(
         "sts",
         endpoint_url=server.endpoint,
@@ -43,6 +43,9 @@ def assume_role(server: S3Server) -> Role:
         aws_secret_access_key=server.secret_key,
         region_name="us-east-1",
     )
-    role = sts.assume_role(RoleArn="arn:aws:iam::123456789012:role/x", RoleSessionName="test")
+    within = {} if policy is None else {"Policy": policy}
+    role = sts.assume_role(
+        RoleArn="arn:aws:iam::123456789012:role/x", RoleSessionName="test", **within
+    )
     keys = role["Credentials"]
     return Role(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])

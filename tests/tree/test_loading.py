@@ -144,20 +144,33 @@ def test_others_are_answered_while_a_large_directory_is_parsed(
             reader.join()
 
 
-def test_a_version_replaced_meanwhile_is_changed_and_believed_no_more(
-    memory: MemoryStore, watched: WatchedStore, tree: Tree
-) -> None:
-    memory.put("lab", "x.zip", large_zip(100_000))
+def replace_at(memory: MemoryStore, watched: WatchedStore, *numbers: int) -> None:
+    """At GETs of these numbers, a version that has as many members more."""
 
     def replace(number: int) -> float:
-        if number == 4:
-            memory.put("lab", "x.zip", zipped({"new": b"2"}))
+        if number in numbers:
+            memory.put("lab", "x.zip", large_zip(100_000 + number))
         return 0.0
 
     watched.before = replace
+
+
+def test_a_version_replaced_meanwhile_is_started_again(
+    memory: MemoryStore, watched: WatchedStore, tree: Tree
+) -> None:
+    memory.put("lab", "x.zip", large_zip(100_000))
+    replace_at(memory, watched, 4)
+    assert read(tree, b"x.zip/" + large_name(100_003)) == b""
+
+
+def test_a_version_replaced_twice_meanwhile_is_changed_and_believed_no_more(
+    memory: MemoryStore, watched: WatchedStore, tree: Tree
+) -> None:
+    memory.put("lab", "x.zip", large_zip(100_000))
+    replace_at(memory, watched, 4, 9)  # a load is of 8 GETs
     with pytest.raises(ObjectChanged):
         tree.resolve(b"x.zip/x", WAIT)
-    assert read(tree, b"x.zip/new") == b"2"  # long before the TTL
+    assert read(tree, b"x.zip/" + large_name(100_008)) == b""  # long before the TTL
 
 
 def test_a_failed_piece_ends_the_load_and_is_not_remembered(

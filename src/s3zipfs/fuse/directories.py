@@ -29,7 +29,7 @@ class _Walk:
     def __init__(self, directory: Directory, wait: Wait) -> None:
         self.directory = directory
         self.present = wait
-        self.wait = Wait(wait.timeout, self._interrupted)
+        self.wait = Wait(wait.timeout, self._interrupted, wait.places, self._on_interrupt)
         self.offset = 0
         self.entries: Iterator[DirEntry] | None = None
         self.pushed_back: DirEntry | None = None
@@ -37,6 +37,10 @@ class _Walk:
 
     def _interrupted(self) -> bool:
         return self.present.interrupted()
+
+    def _on_interrupt(self, wake: Callable[[], None]) -> None:
+        if self.present.on_interrupt is not None:
+            self.present.on_interrupt(wake)
 
 
 class _Reply:
@@ -97,9 +101,13 @@ class Directories:
         }
 
     def _opendir(self, request: Request) -> None:
-        node = self._inodes.node(request.inode)
+        node, wait = self._inodes.node(request.inode), self._wait_of(request)
+        if isinstance(node, Member):
+            # ESTALE of an archive that was replaced is told here: the kernel then walks the path
+            # once more, to the new version, as it does for open(2) and never for getdents(2).
+            self._tree.children(node, wait)
         handle = next(self._handles)
-        self._walks[handle] = _Walk(self._tree.open_directory(node), self._wait_of(request))
+        self._walks[handle] = _Walk(self._tree.open_directory(node), wait)
         # The names of a version never change.
         flags = OpenFlag.KEEP_CACHE | OpenFlag.CACHE_DIR if isinstance(node, Member) else 0
         if not request.reply(p.open_out(handle, OpenFlag(flags))):

@@ -141,7 +141,20 @@ class Tree:
         raise NotFound(f"no bucket {name!r}", valid_for=valid_for)
 
     def resolve(self, path: bytes, wait: Wait) -> Node:
-        """The node at a path below the root; empty components are passed over."""
+        """The node at a path below the root; empty components are passed over.
+
+        Where an archive is replaced while its index is read the walk begins again, once, as the
+        kernel's does.
+
+        Raises:
+            ObjectChanged: it was replaced again, or the path names a version that is gone.
+        """
+        try:
+            return self._walk(path, wait)
+        except ObjectChanged:
+            return self._walk(path, wait)
+
+    def _walk(self, path: bytes, wait: Wait) -> Node:
         node = self.root
         for name in path.split(b"/"):
             if name:
