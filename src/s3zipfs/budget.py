@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from s3zipfs.errors import DeadlineExceeded
-from s3zipfs.waiting import POLL_SECONDS, Wait
+from s3zipfs.waiting import POLL_SECONDS, Transfer, Wait
 
 Reclaim = Callable[[int], int]
 """Asked to free that many bytes; returns how many it did free."""
@@ -38,7 +38,7 @@ class MemoryBudget:
         self._lock = threading.Lock()  # guards all below
         self._released = threading.Condition(self._lock)
         self._releases = 0  # how often something was released: progress, for those who wait
-        self._waiting: deque[object] = deque()  # reservations, the first in turn
+        self._waiting: deque[Transfer[None]] = deque()  # reservations; the first has its turn
         self._reservations = 0
         self._used = 0
         self._peak = 0
@@ -81,6 +81,8 @@ class MemoryBudget:
         with self._lock:
             self._used -= size
             self._releases += 1
+            for turn in self._waiting:
+                turn.progress()
             self._released.notify_all()
 
     @contextmanager
@@ -91,7 +93,7 @@ class MemoryBudget:
         slow rather than impossible. Never nest one in another. The deadline counts from the last
         release of anything.
         """
-        self._take_turn(size, wait)
+        self._reserve(size, wait)
         try:
             yield
         finally:
@@ -99,29 +101,42 @@ class MemoryBudget:
                 self._reservations -= 1
             self.release(size)
 
-    def _take_turn(self, size: int, wait: Wait) -> None:
-        ticket = object()
+    def _reserve(self, size: int, wait: Wait) -> None:
+        turn: Transfer[None] = Transfer()
         with self._lock:
-            self._waiting.append(ticket)
+            self._waiting.append(turn)
+            if self._waiting[0] is turn:
+                turn.set_result(None)
         try:
-            releases, give_up = self._releases, time.monotonic() + wait.timeout
-            while not self._admit(ticket, size):
-                wait.check()
-                if self._releases != releases:
-                    releases, give_up = self._releases, time.monotonic() + wait.timeout
-                elif time.monotonic() > give_up:
-                    raise DeadlineExceeded(f"no memory was freed within {wait.timeout:g} s")
+            wait.result(turn)
+            self._wait_for_room(size, wait)
+        except DeadlineExceeded:
+            raise DeadlineExceeded(f"no memory was freed within {wait.timeout:g} s") from None
         finally:
             with self._lock:
-                self._waiting.remove(ticket)
-                self._released.notify_all()
+                was_first = self._waiting[0] is turn
+                self._waiting.remove(turn)
+                if was_first and self._waiting:
+                    self._waiting[0].set_result(None)
 
-    def _admit(self, ticket: object, size: int) -> bool:
-        first = self._waiting[0] is ticket
-        if first:
-            self._make_room(size)
+    def _wait_for_room(self, size: int, wait: Wait) -> None:
+        """Take it once it fits. It is asked for again and again, by the first in turn alone.
+
+        What caches can give back grows without a release, as a block does that nobody reads any
+        more.
+        """
+        releases, give_up = self._releases, time.monotonic() + wait.timeout
+        while not self._admit(size):
+            wait.check()
+            if self._releases != releases:
+                releases, give_up = self._releases, time.monotonic() + wait.timeout
+            elif time.monotonic() > give_up:
+                raise DeadlineExceeded("no memory")
+
+    def _admit(self, size: int) -> bool:
+        self._make_room(size)
         with self._lock:
-            if not first or (self._used + size > self.limit and self._reservations):
+            if self._used + size > self.limit and self._reservations:
                 self._released.wait(POLL_SECONDS)
                 return False
             self._add(size)

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
+from mounting import wait_until
 
+from s3zipfs import budget as budgets
 from s3zipfs import waiting
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import DeadlineExceeded, Interrupted, NotFound
@@ -124,22 +126,22 @@ def test_a_reservation_waits_until_it_fits() -> None:
     entered, leave, second = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:
-        with budget.reserved(80, Wait(5)):
+        with budget.reserved(80, Wait(60)):
             entered.set()
-            leave.wait(5)
+            leave.wait(60)
 
     def other() -> None:
-        with budget.reserved(80, Wait(5)):
+        with budget.reserved(80, Wait(60)):
             second.set()
 
     threads = [threading.Thread(target=first)]
     threads[0].start()
-    assert entered.wait(5)
+    assert entered.wait(60)
     threads.append(threading.Thread(target=other))
     threads[1].start()
     assert not second.wait(0.2)
     leave.set()
-    assert second.wait(5)
+    assert second.wait(60)
     for thread in threads:
         thread.join()
     assert budget.used == 0
@@ -154,28 +156,61 @@ def test_one_reservation_above_the_limit_is_admitted() -> None:
     assert budget.used == 0
 
 
-def test_reservations_are_admitted_in_turn() -> None:
+def test_reservations_are_admitted_in_turn_and_woken_by_what_happens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (waiting, budgets):
+        monkeypatch.setattr(module, "POLL_SECONDS", 3600.0)
     budget = MemoryBudget(100)
     admitted: list[int] = []
-    hold, queued = threading.Event(), threading.Event()
+    hold = threading.Event()
 
     def reserve(number: int, size: int) -> None:
-        with budget.reserved(size, Wait(5)):
+        with budget.reserved(size, Wait(60)):
             admitted.append(number)
             if number == 0:
-                hold.wait(5)
+                hold.wait(60)
 
     threads = []
     for number, size in enumerate([90, 80, 5]):
         threads.append(threading.Thread(target=reserve, args=(number, size)))
         threads[-1].start()
-        waiting = min(number, 2)
-        give_up = time.monotonic() + 5
-        while len(budget._waiting) != waiting or not admitted:
-            assert time.monotonic() < give_up
-            queued.wait(0.01)
+        wait_until(
+            lambda number=number: len(budget._waiting) == number and admitted,  # type: ignore[misc]
+            seconds=60,
+            what=f"{number} waits behind the first",
+        )
     assert admitted == [0]  # the last would fit, but is not in turn
     hold.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert admitted == [0, 1, 2]
+
+
+def test_who_waits_behind_another_is_told_of_progress_and_of_the_end() -> None:
+    budget = MemoryBudget(100)
+    budget.charge(50)
+    hold, admitted = threading.Event(), queue.SimpleQueue[str]()
+
+    def reserve(name: str, size: int, timeout: float) -> None:
+        try:
+            with budget.reserved(size, Wait(timeout)):
+                admitted.put(name)
+                hold.wait(60)
+        except DeadlineExceeded as error:
+            admitted.put(f"{name}: {error}")
+
+    threads = []
+    for name, size, timeout in (("holds", 50, 60.0), ("large", 90, 60.0), ("late", 1, 0.05)):
+        threads.append(threading.Thread(target=reserve, args=(name, size, timeout)))
+        threads[-1].start()
+        if name == "holds":
+            assert admitted.get(timeout=60) == "holds"
+        elif name == "large":
+            wait_until(lambda: budget._waiting, seconds=60, what="its turn")
+    assert admitted.get(timeout=60) == "late: no memory was freed within 0.05 s"
+    hold.set()
+    assert admitted.get(timeout=60) == "large"
+    for thread in threads:
+        thread.join()
+    assert budget.used == 50
