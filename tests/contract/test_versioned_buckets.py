@@ -88,6 +88,6 @@ def test_an_archive_in_a_versioned_bucket_is_read_to_its_end_though_it_was_repla
             assert file.read(10) == same.read(10) == b"1" * 10
             put(s3client, versioned, "x.zip", zipped({"data": b"2" * (SIZE // 2)}))
             assert file.readall() == same.readall() == b"1" * (SIZE - 10)
-            wait_until(lambda: path.stat().st_size == SIZE // 2, seconds=20, what="the new one")
+            wait_until(lambda: path.stat().st_size == SIZE // 2, seconds=60, what="the new one")
             assert path.read_bytes() == b"2" * (SIZE // 2)
             assert pinned.read_bytes() == b"1" * SIZE

@@ -42,7 +42,7 @@ def waiting(
         start_new_session=True,
     )
     try:
-        wait_until(lambda: _child(path), seconds=20, what="a child")
+        wait_until(lambda: _child(path), seconds=60, what="a child")
         yield process
     finally:
         for pid in (process.pid, _child(path)):
@@ -65,7 +65,7 @@ def test_ctrl_c_while_it_waits_ends_the_child(silent: str, mountpoint: Path) -> 
     with waiting(silent, mountpoint, keys=KEYS) as process:
         child = daemon_of(mountpoint)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
         assert process.returncode == INTERRUPTED
         assert said.strip() == "s3zipfs: interrupted"
         assert not Path(f"/proc/{child}").exists()
@@ -78,7 +78,7 @@ def test_a_child_that_dies_is_named_with_its_log(
 ) -> None:
     with waiting(silent, mountpoint, keys=KEYS) as process:
         os.kill(daemon_of(mountpoint), number)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
         assert process.returncode == FAILED
         assert said.count("\n") == 1
         assert "ended before it was ready" in said
@@ -105,7 +105,7 @@ def test_a_command_killed_while_it_waits_leaves_no_mount(mountpoint: Path) -> No
             process.wait()
             server.resume()
             wait_until(
-                lambda: not Path(f"/proc/{child}").exists(), seconds=30, what="the child's end"
+                lambda: not Path(f"/proc/{child}").exists(), seconds=60, what="the child's end"
             )
             assert mounted_type(mountpoint) is None
 
@@ -196,7 +196,7 @@ def test_of_two_mounts_at_once_one_is_refused(
     environment = {**os.environ, **keys_of(s3server), "XDG_STATE_HOME": str(mountpoint.parent)}
     pipe = subprocess.PIPE
     both = [subprocess.Popen(command, env=environment, stderr=pipe, text=True) for _ in range(2)]
-    said = [each.communicate(timeout=30)[1] for each in both]
+    said = [each.communicate(timeout=60)[1] for each in both]
     assert sorted(each.returncode for each in both) == [0, FAILED]
     assert "already mounted" in "".join(said)
     assert s3zipfs("umount", str(mountpoint)).returncode == 0
@@ -216,7 +216,7 @@ def test_a_stopped_daemon_blocks_neither_mount_nor_umount(
         assert mounted_type(mountpoint) is None
     finally:
         os.kill(daemon, signal.SIGCONT)
-    wait_until(lambda: not Path(f"/proc/{daemon}").exists(), seconds=10, what="the daemon's end")
+    wait_until(lambda: not Path(f"/proc/{daemon}").exists(), seconds=60, what="the daemon's end")
 
 
 @pytest.mark.parametrize("command", [["umount"], ["fusermount3", "-u"]])
@@ -226,7 +226,7 @@ def test_an_unmount_from_outside_ends_it_with_success(
     with Mount(tmp_path / "mnt", s3server, [f"s3://{filled}"]) as mounted:
         assert (mounted.path / "x.zip" / "a.txt").read_text() == "hello\n"
         subprocess.run([*command, str(mounted.path)], check=True)
-        assert mounted.process.wait(10) == 0
+        assert mounted.process.wait(60) == 0
 
 
 def test_the_end_of_one_mount_leaves_another_alone(

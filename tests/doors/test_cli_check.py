@@ -199,7 +199,7 @@ def test_ctrl_c_ends_it_at_once() -> None:
             text=True,
         )
         try:
-            assert fake.silent.wait(30)
+            assert fake.silent.wait(60)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=20)  # the store is given 60
         finally:

@@ -45,7 +45,12 @@ class Case:
         return self.folder / "x.zip"
 
 
+def cases(mountpoint: Path) -> list[Case]:
+    """All of them."""
+    names = [f"case-{number:02}" for number in range(CASES)]
+    return [Case(mountpoint / name, f"{name}/") for name in names]
+
+
 def next_case(mountpoint: Path, numbers: Iterator[int]) -> Case:
     """One that no test has had."""
-    name = f"case-{next(numbers):02}"
-    return Case(mountpoint / name, f"{name}/")
+    return cases(mountpoint)[next(numbers)]

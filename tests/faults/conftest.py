@@ -5,34 +5,39 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.cases import CASES, MANY, OPTIONS, Case, archive_bytes, next_case
+from faults.cases import MANY, OPTIONS, Case, archive_bytes, cases, next_case
 from faults.px import Proxy
 from mounting import Mount
+from s3clients import temporary_bucket
 from s3server import S3Server
 
 
 @pytest.fixture(scope="session")
 def faults_bucket(s3client: Any) -> Iterator[str]:
-    """`case-00/x.zip` and so on, and `many/…`."""
-    name = f"faults-{uuid.uuid4().hex[:16]}"
-    s3client.create_bucket(Bucket=name)
-    keys = {f"case-{number:02}/x.zip": archive_bytes() for number in range(CASES)}
-    keys |= {f"many/{number:04}": b"" for number in range(MANY)}
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda k: s3client.put_object(Bucket=name, Key=k, Body=keys[k]), keys))
-    yield name
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda k: s3client.delete_object(Bucket=name, Key=k), keys))
-    s3client.delete_bucket(Bucket=name)
+    """`case-00/` and so on, in which there is nothing yet, and `many/…`."""
+    keys = [case.prefix for case in cases(Path())]
+    keys += [f"many/{number:04}" for number in range(MANY)]
+    with temporary_bucket(s3client, f"faults-{uuid.uuid4().hex[:16]}") as name:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: s3client.put_object(Bucket=name, Key=key, Body=b""), keys))
+        yield name
 
 
 @pytest.fixture(scope="session")
-def numbers() -> Iterator[int]:
-    """Of the archives that no test has had."""
-    return iter(range(CASES))
+def numbers(s3client: Any, faults_bucket: str) -> Iterator[int]:
+    """Of the archives that no test has had; each is put there when it is asked for."""
+    body = archive_bytes()
+
+    def put() -> Iterator[int]:
+        for number, case in enumerate(cases(Path())):
+            s3client.put_object(Bucket=faults_bucket, Key=case.key, Body=body)
+            yield number
+
+    return put()
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,10 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from faults.cases import next_case
 from faults.px import Proxy, gets, silent
 from faults.reading import SOON
 from mounting import wait_until
@@ -27,7 +29,6 @@ from s3zipfs.waiting import Wait
 
 READERS = 64
 TIMEOUT = 5.0
-KEY = "case-63/x.zip"
 
 
 @pytest.fixture
@@ -51,8 +52,9 @@ def fetcher(px: Proxy, budget: MemoryBudget) -> Iterator[Fetcher]:
 
 
 @pytest.fixture
-def info(fetcher: Fetcher, faults_bucket: str) -> ObjectInfo:
-    return fetcher.network.submit(fetcher.store.head(faults_bucket, KEY)).result(SOON)
+def info(fetcher: Fetcher, faults_bucket: str, numbers: Iterator[int]) -> ObjectInfo:
+    key = next_case(Path(), numbers).key
+    return fetcher.network.submit(fetcher.store.head(faults_bucket, key)).result(SOON)
 
 
 def tasks(fetcher: Fetcher) -> int:
@@ -86,7 +88,7 @@ def test_killed_readers_share_their_requests_and_leave_none(
     px: Proxy, fetcher: Fetcher, info: ObjectInfo, budget: MemoryBudget
 ) -> None:
     idle, used = tasks(fetcher), budget.used
-    px.tell(silent, gets(KEY))
+    px.tell(silent, gets(info.id.key))
     for _ in range(4):
         kill_readers(px, fetcher, info)
         assert tasks(fetcher) <= idle + 3 * READERS  # not more each time

@@ -24,7 +24,7 @@ from mounting import Mount, wait_until
 from replacing import replacing
 from s3server import S3Server
 
-SECONDS = float(os.environ.get("S3ZIPFS_SOAK_SECONDS", "20"))
+SECONDS = float(os.environ.get("S3ZIPFS_SOAK_SECONDS", "60"))
 PROCESSES, THREADS = 4, 16
 BLOCKS = {"small": 1, "middle": 100, "large": 1500, "deep": 5000}  # the last is gone through once
 STEADY, REPLACED = ("a.zip", "b.zip"), ("c.zip", "d.zip")

@@ -17,6 +17,7 @@ import pytest
 from mounting import Mount, wait_until
 from s3clients import make_s3client
 from s3server import S3Server
+from timing import READING, wait_until_blocked
 
 SIZE = 200 << 20
 PART = 64 << 10
@@ -95,13 +96,9 @@ def test_a_reader_that_waits_for_a_pass_can_be_killed(data: Path, server: S3Serv
     server.pause()
     try:
         reader = subprocess.Popen([sys.executable, "-c", READ, str(data), str(DEEP)])
-        wait_until(lambda: _is_blocked(reader.pid), seconds=60, what="the reader is blocked")
+        wait_until_blocked([reader], READING)
         reader.kill()
-        assert reader.wait(30) == -signal.SIGKILL
+        assert reader.wait(60) == -signal.SIGKILL
     finally:
         server.resume()
     assert pread(data, DEEP) == CONTENT[DEEP : DEEP + PART]
-
-
-def _is_blocked(pid: int) -> bool:
-    return Path(f"/proc/{pid}/syscall").read_text().split()[0] == "17"  # pread64(2) on x86-64
