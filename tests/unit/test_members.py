@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed import zstd
 
-from s3zipfs.archive import inflate, streaming
+from s3zipfs.archive import inflate, streampool
 from s3zipfs.archive.decoders import HEAD, MAX_WINDOW, open_decoder, xz_window, zstd_window
 from s3zipfs.archive.inflate import (
     Decoding,
@@ -29,7 +29,8 @@ from s3zipfs.archive.inflate import (
     start_decoder,
 )
 from s3zipfs.archive.ledger import CrcLedger
-from s3zipfs.archive.streaming import Stream, StreamPool, StreamReader
+from s3zipfs.archive.streaming import StreamReader
+from s3zipfs.archive.streampool import Stream, StreamPool
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import BadMember, DeadlineExceeded, Interrupted, UnsupportedMember
 from s3zipfs.waiting import Wait
@@ -100,12 +101,14 @@ def whole(of: Member, data: bytes) -> bytes:
     return bytes(decode_whole(of, memoryview(data), WAIT))
 
 
-def _drop(_at: int, _data: memoryview) -> None:
+def _drop(at: int, data: memoryview, *, wanted: bool) -> bool:
     """A cache that keeps nothing: the streams must do without it."""
+    return False
 
 
-def _nothing(_start: int, _end: int) -> None:
+def _nothing(start: int, _end: int) -> tuple[list[memoryview], int]:
     """Likewise."""
+    return [], start
 
 
 def pool(limit: int = 1 << 26) -> StreamPool:
@@ -574,12 +577,14 @@ def test_a_read_that_a_stream_is_just_passing_waits_for_it() -> None:
             assert go_on.wait(SECONDS)
         return memoryview(data)[start:end]
 
-    def peek(start: int, end: int) -> list[memoryview] | None:
+    def peek(start: int, end: int) -> tuple[list[memoryview], int]:
         found = b"".join(kept[at] for at in sorted(kept))
-        return [memoryview(found)[start:end]] if len(found) >= end else None
+        return [memoryview(found)[start:end]], max(start, min(len(found), end))
 
-    def keep(at: int, piece: memoryview) -> None:
-        kept[at] = bytes(piece)
+    def keep(at: int, data: memoryview, *, wanted: bool) -> bool:
+        assert wanted
+        kept[at] = bytes(data)
+        return True
 
     def interrupted() -> bool:
         waiting.set()
@@ -652,20 +657,20 @@ def test_a_stream_that_is_dear_to_make_again_does_not_give_way_at_once() -> None
     held.give_back(dear)
     with pytest.raises(DeadlineExceeded):
         held.add(stream("b", 30 << 20, position=0), Wait(0.2))
-    dear.used -= streaming.IDLE_SECONDS
+    dear.used -= streampool.IDLE_SECONDS
     held.add(stream("b", 30 << 20, position=0), Wait(0.2))
 
 
 def test_a_stream_that_had_its_share_gives_way() -> None:
     held = pool(64 << 20)
     for name, wanted in (("a", 0), ("b", 50 << 20)):
-        fed = stream(name, 30 << 20, position=wanted + streaming.QUANTUM, wanted=wanted)
+        fed = stream(name, 30 << 20, position=wanted + streampool.QUANTUM, wanted=wanted)
         held.add(fed, Wait(0.2))
         held.give_back(fed)
 
 
 def test_two_readers_for_one_place_both_get_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(streampool, "IDLE_SECONDS", 0.2)
     held = pool(3 << 20)
     data = DATA[DEFLATED]
     done: list[bytes] = []

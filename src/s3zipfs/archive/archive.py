@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.decoders import METHODS
 from s3zipfs.archive.faults import Faults
 from s3zipfs.archive.inflate import (
@@ -19,7 +20,8 @@ from s3zipfs.archive.inflate import (
 from s3zipfs.archive.ledger import CrcLedger
 from s3zipfs.archive.metadata import MetadataMembers
 from s3zipfs.archive.seekable import SeekTable
-from s3zipfs.archive.streaming import StreamPool, StreamReader
+from s3zipfs.archive.streaming import StreamReader
+from s3zipfs.archive.streampool import StreamPool
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.extents import ExtentCache, joined
 from s3zipfs.cache.reader import ObjectReader
@@ -62,6 +64,7 @@ class Archive:
         budget: MemoryBudget,
         *,
         streams: StreamPool,
+        ahead: DecodeAhead,
         seeks: SeekTable,
         faults: Faults,
         metadata: MetadataMembers,
@@ -72,6 +75,7 @@ class Archive:
         self._cache = cache
         self._budget = budget
         self._streams = streams
+        self._ahead = ahead
         self._seeks = seeks
         self._faults = faults
         self._metadata = metadata
@@ -276,16 +280,23 @@ class Archive:
         def read_raw(first: int, last: int, wait: Wait) -> memoryview:
             return joined(self._read_raw(member, first, last, wait))
 
-        def keep(at: int, data: memoryview) -> None:
-            self._cache.keep(content, at, data)
+        def keep(at: int, data: memoryview, *, wanted: bool) -> bool:
+            return self._cache.keep(content, at, data, wanted=wanted)
 
-        def peek(first: int, last: int) -> list[memoryview] | None:
-            return self._cache.peek(content, first, last)
+        def peek(first: int, last: int) -> tuple[list[memoryview], int]:
+            return self._cache.peek_from(content, first, last)
 
         deflated = member.method == DEFLATED
         seeks = self._seeks.seeks(self.info, member, read_raw) if deflated else None
         reader = StreamReader(
-            member, content, self._streams, read_raw, keep=keep, peek=peek, seeks=seeks
+            member,
+            content,
+            self._streams,
+            read_raw,
+            keep=keep,
+            peek=peek,
+            ahead=self._ahead,
+            seeks=seeks,
         )
         while (parts := reader.read(start, end, wait)) is None:
             pass

@@ -11,11 +11,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from s3zipfs.archive.archive import Archive
+from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.faults import Faults
 from s3zipfs.archive.loading import LoadGate, Progress, load_index
 from s3zipfs.archive.metadata import MetadataMembers, MetadataTable
 from s3zipfs.archive.seekable import SeekTable
-from s3zipfs.archive.streaming import StreamPool
+from s3zipfs.archive.streampool import StreamPool
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.checkpointfile import PersistedCheckpoints
 from s3zipfs.cache.extents import ExtentCache
@@ -78,6 +79,7 @@ class Archives:
         self._on_changed = on_changed
         self._unwrap = unwrap
         self._streams = StreamPool(budget)
+        self._ahead = DecodeAhead(self._streams)
         self._seeks = SeekTable(budget, PersistedCheckpoints(indexes.folder))
         self._faults = Faults()
         self._metadata = MetadataTable(budget)
@@ -117,7 +119,8 @@ class Archives:
                     raise
 
     def close(self) -> None:
-        """Stop the thread that works on its own; before the network is."""
+        """Stop the threads that work on their own; before the network is."""
+        self._ahead.close()
         self._seeks.close()
 
     async def _load(self, info: ObjectInfo, progress: Progress) -> Archive:
@@ -140,6 +143,7 @@ class Archives:
                 self._cache,
                 self._budget,
                 streams=self._streams,
+                ahead=self._ahead,
                 seeks=self._seeks,
                 faults=self._faults,
                 metadata=MetadataMembers(info, self._fetcher, self._metadata),

@@ -12,7 +12,7 @@ from s3zipfs.archive import libz
 from s3zipfs.archive.checkpoints import Checkpoint, Checkpoints, ResumedDeflate, from_bytes
 from s3zipfs.archive.indexing import PASS_COST, Indexer, IndexingPass
 from s3zipfs.archive.inflate import FEED, Decoding, RawRead
-from s3zipfs.archive.streaming import CHEAP
+from s3zipfs.archive.streampool import CHEAP
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.checkpointfile import PersistedCheckpoints
 from s3zipfs.stores.base import ObjectId, ObjectInfo

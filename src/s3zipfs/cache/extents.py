@@ -196,29 +196,40 @@ class ExtentCache:
 
     def peek(self, content: Hashable, start: int, end: int) -> list[memoryview] | None:
         """The bytes `[start, end)` where all of them are in memory; claims nothing."""
+        parts, reach = self.peek_from(content, start, end)
+        return parts if reach == end else None
+
+    def peek_from(self, content: Hashable, start: int, end: int) -> tuple[list[memoryview], int]:
+        """What of `[start, end)` is in memory without a gap from `start`, and how far that reaches.
+
+        Claims nothing.
+        """
+        found: list[Extent] = []
         with self._lock:
-            held = self._contents.get(content)
-            if held is None:
-                return None
-            found: list[Extent] = []
+            held = self._contents.get(content) or _Content()
             position, at = start, held.first_touching(start)
-            while position < end:
-                if at >= len(held.extents) or held.extents[at].start > position:
-                    return None
+            while position < end and at < len(held.extents):
                 extent = held.extents[at]
-                if not self._is_complete(extent):
-                    return None
+                if extent.start > position or not self._is_complete(extent):
+                    break
                 found.append(extent)
                 position, at = extent.end, at + 1
             for extent in found:
                 self._want(extent, end)
-        return slices(found, [extent.future.result() for extent in found], start, end)
+        reach = min(position, end)
+        return slices(found, [extent.future.result() for extent in found], start, reach), reach
 
-    def keep(self, content: Hashable, start: int, data: memoryview) -> None:
-        """Keep a copy that was produced anyway, where memory allows and nothing overlaps it."""
-        extent = Extent(content, start, start + len(data), wanted=True)
+    def keep(self, content: Hashable, start: int, data: memoryview, *, wanted: bool) -> bool:
+        """Keep what was produced, where memory allows and nothing overlaps it; whether it is kept.
+
+        Not `wanted` is what nobody has asked for yet.
+        """
+        extent = Extent(content, start, start + len(data), wanted=wanted)
+        ahead = 0 if wanted else extent.cost
+        if ahead and self._ahead_cost + ahead > self._budget.limit // 2:
+            return False
         if not self._budget.try_charge(extent.cost):
-            return
+            return False
         with self._lock:
             held = self._contents.setdefault(content, _Content())
             at = held.first_touching(extent.start)
@@ -226,9 +237,11 @@ class ExtentCache:
             if free:
                 held.insert(extent)
                 self._hold(extent)
+                self._ahead_cost += ahead
                 extent.future.set_result(data)
         if not free:
             self._budget.release(extent.cost)
+        return free
 
     def discard(self, content: Hashable) -> None:
         """Forget all complete extents of a content, as when its CRC turned out wrong."""

@@ -14,7 +14,7 @@ MAX_WINDOW = 32 << 20  # bytes
 # Who reads a member in order mostly reads it to its end, but may stop behind it: past that, no more
 # is fetched ahead than one part in BEYOND of what the stream has read, or these bytes, or so many
 # reads. Who has read a quarter of an object in order is taken to read it all.
-BEYOND = 20
+BEYOND = 25
 LEAST_BEYOND = 4 << 20
 MEMBERS_BEYOND = 8
 MOST_OF_ALL = 4

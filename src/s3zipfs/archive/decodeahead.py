@@ -1,0 +1,98 @@
+"""Large members that are read in order are decoded ahead of their readers.
+
+A reader that decodes for itself takes what it got while the decoder stands still, and waits while
+it goes on, so that one CPU is idle at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from s3zipfs.archive.inflate import PIECE, Decoding
+from s3zipfs.archive.streampool import Stream, StreamPool
+from s3zipfs.errors import S3ZipError
+from s3zipfs.waiting import Wait
+
+log = logging.getLogger(__name__)
+
+WINDOW: Final = 8 << 20  # bytes of content, at most as many as were read in order before
+LEAST: Final = 2 << 20  # bytes read in order, from which on more is expected
+SLACK: Final = 2 << 20  # bytes; the kernel's reads in order come in any order, that far apart
+TURN: Final = 1 << 20  # bytes decoded before those who wait for the stream are let in
+# Seconds without a byte from the store after which the stream is left to those who wait for it,
+# and who have a deadline.
+PATIENCE: Final = 0.1
+
+Decode = Callable[[Decoding, int, Wait], bool]
+"""Go on to that byte, and keep all of it; False where that was not possible."""
+
+
+class DecodeAhead:
+    """The threads that go on with streams while what was decoded before is read."""
+
+    def __init__(self, pool: StreamPool) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()  # guards what `Stream` says of how it is read
+        self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="s3zipfs-decoding")
+        self._closing = False
+
+    def follow(self, content: Hashable, start: int, end: int, decode: Decode) -> None:
+        """Note that `[start, end)` was read, and go on with its stream where more will be read."""
+        stream = self._pool.nearest(content, start, end + WINDOW)
+        if stream is None or self._closing:
+            return
+        with self._lock:
+            if abs(start - stream.read_to) <= SLACK:
+                stream.in_order += max(0, end - stream.read_to)
+                stream.read_to = max(end, stream.read_to)
+            else:
+                stream.in_order, stream.read_to = 0, end
+            lead = stream.decoding.position - stream.read_to
+            if stream.is_followed or stream.in_order < LEAST or 2 * lead >= self._window(stream):
+                return
+            stream.is_followed = True
+        try:
+            self._threads.submit(self._go_on, stream, decode)
+        except RuntimeError as error:  # closed, or the process may have no more threads
+            log.debug("nothing is decoded ahead: %s", error)
+            self._left(stream)
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self._closing = True
+        self._threads.shutdown()
+
+    def _window(self, stream: Stream) -> int:
+        return min(stream.in_order, WINDOW)
+
+    def _goal(self, stream: Stream) -> int:
+        """How far to go on; the last piece, with the verdict on all, is left to who reads it."""
+        with self._lock:
+            goal = stream.read_to + self._window(stream)
+        return min(goal, stream.decoding.member.uncompressed_size - PIECE)
+
+    def _go_on(self, stream: Stream, decode: Decode) -> None:
+        wait = Wait(PATIENCE, lambda: self._closing)
+        try:
+            while stream.decoding.position < self._goal(stream) and self._pool.take_idle(stream):
+                until = min(stream.decoding.position + TURN, self._goal(stream))
+                try:
+                    if not decode(stream.decoding, until, wait):
+                        return
+                finally:
+                    self._pool.give_back(stream)
+        except S3ZipError as error:  # whoever reads on meets it, too
+            log.debug("decoding ahead: %s", error)
+        except Exception:
+            log.exception("decoding ahead: unexpected error")
+        finally:
+            self._left(stream)
+
+    def _left(self, stream: Stream) -> None:
+        with self._lock:
+            stream.is_followed = False
