@@ -73,10 +73,10 @@ class Mapping(FSMap):  # type: ignore[misc] # fsspec has no types
         return type(self), (self.root, self.fs, False, False, self.missing_exceptions)
 
 
-def _without_failures(missing: Any) -> tuple[type[Exception], ...]:
-    """Of the exceptions that stand for missing keys those that no failure is one of."""
-    given = MISSING if missing is None else tuple(missing)
-    return tuple(each for each in given if not issubclass(OSError, each)) or MISSING
+def _without_failures(given: Any) -> tuple[type[Exception], ...]:
+    """What stands for missing keys, and those of the given exceptions that no failure is one of."""
+    more = tuple(each for each in given or () if issubclass(each, (*MISSING, KeyError)))
+    return tuple(dict.fromkeys((*MISSING, *more)))
 
 
 def _failure(error: OSError) -> Exception:

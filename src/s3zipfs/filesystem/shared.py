@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -12,6 +14,8 @@ from dataclasses import dataclass, field
 from s3zipfs.filesystem.paths import Paths
 from s3zipfs.settings import Settings
 from s3zipfs.tree.tree import Tree
+
+LINGER = 10.0  # seconds; whoever opens one zip after another finds the connections open
 
 
 class OpenTree:
@@ -36,30 +40,57 @@ class Trees:
     """Trees by what they are made of; each is built by whoever asks first, and has one budget.
 
     fsspec makes an instance for each thread in some cases, and users make several; they share
-    connections, indexes and caches. A tree lives as long as one of its users; what nobody uses any
-    more is closed when the next one asks. A forked child begins with none: loops, connections and
-    locks of its parent are of no use to it.
+    connections, indexes and caches. A tree lives as long as one of its users, and `LINGER` seconds
+    for the next one. A forked child begins with none: loops, connections and locks of its parent
+    are of no use to it.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _shared
-        self._shared: dict[Hashable, _Shared] = {}
         self._of_parents: list[dict[Hashable, _Shared]] = []  # neither used nor freed: not ours
+        self._shared: dict[Hashable, _Shared] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()  # guards _shared, _closer
+        self._closer: threading.Thread | None = None
+        self._gone: queue.SimpleQueue[object] = queue.SimpleQueue()  # its `put` is reentrant
+
+    def forget(self) -> None:
+        """In a forked child: the parent's threads, and so whoever held the lock, are not here."""
+        self._of_parents.append(self._shared)
+        self._shared = {}
+        self._begin()
 
     def open(self, user: object, key: Hashable, build: Callable[[], Tree]) -> OpenTree:
         """The tree of that key, for as long as `user` lives or until it leaves."""
         with self._lock:
-            unused = self._take_unused()
             shared = self._shared.get(key)
             is_first = shared is None
             if shared is None:
                 shared = self._shared[key] = _Shared()
-            shared.users[id(user)] = weakref.ref(user)
-        for tree in unused:  # may take seconds, which are not this user's
-            threading.Thread(target=tree.close, name="s3zipfs-closing", daemon=True).start()
+            shared.users[id(user)] = weakref.ref(user, self._gone.put)
+            if self._closer is None:
+                self._closer = threading.Thread(
+                    target=self._close_unused,
+                    args=(self._gone,),
+                    name="s3zipfs-closing",
+                    daemon=True,
+                )
+                self._closer.start()
         if is_first:
             self._build(key, shared, build)
         return shared.opened.result()
+
+    def _close_unused(self, gone: queue.SimpleQueue[object]) -> None:
+        while True:
+            gone.get()
+            time.sleep(LINGER)
+            while not gone.empty():
+                gone.get()
+            with self._lock:
+                unused = self._take_unused()
+            for tree in unused:
+                tree.close()
 
     def _build(self, key: Hashable, shared: _Shared, build: Callable[[], Tree]) -> None:
         try:
@@ -85,12 +116,6 @@ class Trees:
         """The lock is held."""
         unused = [key for key, shared in self._shared.items() if shared.is_unused]
         return [self._shared.pop(key).opened.result().tree for key in unused]
-
-    def forget(self) -> None:
-        """In a forked child: the parent's threads, and so whoever held the lock, are not here."""
-        self._lock = threading.Lock()
-        self._of_parents.append(self._shared)
-        self._shared = {}
 
 
 TREES = Trees()

@@ -9,6 +9,7 @@ from typing import Any
 
 from fsspec.utils import tokenize
 
+from s3zipfs.errors import NotADirectory, NotFound
 from s3zipfs.filesystem.opening import Source, source_of
 from s3zipfs.filesystem.paths import Paths
 from s3zipfs.filesystem.readonly import ReadOnlyFileSystem
@@ -131,6 +132,12 @@ class ZipFileSystem(ReadOnlyFileSystem):
     def __reduce__(self) -> tuple[Any, ...]:
         """Of the same version, wherever it is unpickled; the credentials are s3fs's options."""
         return _unpickled, (type(self), self._source, self._options)
+
+    def _resolve(self, path: str, wait: Wait) -> Node:
+        try:
+            return super()._resolve(path, wait)
+        except NotADirectory as error:  # fsspec's knows names only: there is none below a file
+            raise NotFound(str(error)) from error
 
     def same_node(self, path: str, _node: Node) -> Node:
         """Open files have numbers of their process; the version is that of this filesystem."""
