@@ -25,6 +25,7 @@ test: $(VENV) tools corpora ## all tests, with a real MinIO where Go can build o
 
 test-zarr: $(VENV) $(ZARR2_ENV) $(ECOSYSTEM_ENV) tools ## every Zarr door, into docs/compatibility.md (ARGS= for pytest)
 	@scripts/bootstrap-system.sh fusermount3:fuse3 zip:zip 7z:p7zip-full redis-server:redis-server
+	@scripts/tools-ferretdb.sh
 	@$(if $(ARGS),,rm -rf .tools/compatibility)
 	@status=0; $(BIN)/pytest tests/zarr $(ARGS) || status=$$?; \
 		$(BIN)/python scripts/compatibility.py || status=$$?; exit $$status
@@ -59,8 +60,8 @@ $(VENV): requirements/dev.txt pyproject.toml scripts/bootstrap-venv.sh
 
 zarr2-env: $(ZARR2_ENV) ## .tools/env-zarr2: zarr 2.18, for the tests
 
-$(ZARR2_ENV): requirements/zarr2.txt scripts/bootstrap-venv.sh
-	@scripts/bootstrap-venv.sh .tools/env-zarr2 requirements/zarr2.txt
+$(ZARR2_ENV): requirements/zarr2.txt pyproject.toml scripts/bootstrap-venv.sh
+	@scripts/bootstrap-venv.sh .tools/env-zarr2 requirements/zarr2.txt .
 	@touch $@
 
 .tools/env-ecosystem/.stamp: requirements/ecosystem.txt pyproject.toml scripts/bootstrap-venv.sh

@@ -14,5 +14,6 @@ compile() {
 }
 compile pyproject.toml -o requirements/runtime.txt
 compile pyproject.toml --all-extras --group dev -c requirements/runtime.txt -o requirements/dev.txt
-compile requirements/zarr2.in -o requirements/zarr2.txt
+compile requirements/zarr2.in pyproject.toml -c requirements/runtime.txt -o requirements/zarr2.txt
+compile requirements/ecosystem.in pyproject.toml -c requirements/runtime.txt -o requirements/ecosystem.txt
 compile requirements/ratarmount.in -o requirements/ratarmount.txt
