@@ -1,14 +1,17 @@
 """Every store of zarr 2.18 that reads, over the mount and by fsspec; see test_zarr2.py.
 
-`given` names the mount (`path`), the same bucket (`bucket`, `endpoint`, `key`, `secret`) and the
-array that is expected (`values`).
+`given` names the mount (`path`), the same bucket (`bucket`, `endpoint`, `key`, `secret`), the array
+that is expected (`values`), a `folder` to copy into, and the sockets of `redis` and `mongodb` where
+they run.
 """
 
 from __future__ import annotations
 
 import errno
 import importlib
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import fsspec
 import numpy as np
@@ -163,14 +166,77 @@ def n5_store(given: Given) -> None:
 
 
 @row
-def copies_out_of_the_mount(given: Given) -> None:
+def n5_fsstore(given: Given) -> None:
+    check(given, n5.N5FSStore(f"file://{path(given, 'data.n5.zip')}", mode="r"))
+
+
+def check_copy(given: Given, target: Any) -> None:
+    """Copy all of the archive out of the mount; every key and byte is there, and Zarr reads it."""
     source = zarr.DirectoryStore(path(given))
-    copied, skipped, size = zarr.copy_store(source, memory := zarr.MemoryStore())
-    assert (copied, skipped) == (len(list(source)), 0)
-    assert size > 0
-    check(given, memory)
-    zarr.copy_all(zarr.open(source, mode="r"), target := zarr.group())
-    np.testing.assert_array_equal(target["deep/values"][:], np.load(given["values"]))
+    keys = sorted(source)
+    copied, skipped, _ = zarr.copy_store(source, target)
+    assert (copied, skipped) == (len(keys), 0)
+    assert sorted(target) == keys
+    for key in keys:
+        assert bytes(target[key]) == source[key], key
+    check(given, target)
+
+
+def target(given: Given, name: str) -> str:
+    return str(Path(given["folder"]) / f"copy-{name}")
+
+
+@row
+def copies_into_memory_store(given: Given) -> None:
+    check_copy(given, zarr.MemoryStore())
+
+
+@row
+def copies_into_directory_stores(given: Given) -> None:
+    check_copy(given, zarr.DirectoryStore(target(given, "directory")))
+    check_copy(given, zarr.TempStore())
+
+
+@row
+def copies_into_zip_store(given: Given) -> None:
+    with zarr.ZipStore(target(given, "zip"), mode="w") as store:
+        check_copy(given, store)
+
+
+@row
+def copies_into_dbm_store(given: Given) -> None:
+    with zarr.DBMStore(target(given, "dbm")) as store:
+        check_copy(given, store)
+
+
+@row
+def copies_into_lmdb_store(given: Given) -> None:
+    with zarr.LMDBStore(target(given, "lmdb"), buffers=False) as store:
+        check_copy(given, store)
+
+
+@row
+def copies_into_sqlite_store(given: Given) -> None:
+    with zarr.SQLiteStore(target(given, "sqlite")) as store:
+        check_copy(given, store)
+
+
+@row
+def copies_into_redis_store(given: Given) -> None:
+    check_copy(given, zarr.RedisStore(prefix="v2", unix_socket_path=given["redis"]))
+
+
+@row
+def copies_into_mongodb_store(given: Given) -> None:
+    host = f"mongodb://{quote_plus(given['mongodb'])}"
+    with zarr.MongoDBStore(collection="v2", host=host) as store:
+        check_copy(given, store)
+
+
+@row
+def copies_of_groups(given: Given) -> None:
+    zarr.copy_all(zarr.open(path(given, "v2.zarr"), mode="r"), copy := zarr.group())
+    np.testing.assert_array_equal(copy["deep/values"][:], np.load(given["values"]))
 
 
 @row

@@ -1,7 +1,6 @@
 """The experimental v3 of zarr 2.18, over the mount and by fsspec; see test_zarr2.py.
 
-`given` is that of zarr2_read.py, and the places to copy to: `folder`, and the sockets of `redis`
-and `mongodb` where they run.
+`given` is that of zarr2_read.py.
 """
 
 from __future__ import annotations
