@@ -116,3 +116,14 @@ def test_what_another_stream_has_read_is_not_fetched_again() -> None:
             ahead = streams.observe(base + offset, base + offset + READ)
             fetched += ahead[1] - ahead[0] if ahead else 0
     assert fetched <= readers * size
+
+
+def test_what_failed_and_is_read_again_in_small_pieces_is_a_stream_of_its_own() -> None:
+    streams, piece = StreamTable(SIZE), 4096
+    for start, end in ((0, READ), (READ, 9 * READ)):
+        streams.observe(start, end)
+    streams.forget(READ, 9 * READ)
+    ahead = [streams.observe(at, at + piece) for at in range(READ, 9 * READ, piece)]
+    assert ahead[0] is None
+    assert ahead[1] is not None
+    assert sum(each is not None for each in ahead) < 20  # of 256
