@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 
 DATA = b"0123456789abcdef"
 ETAG = f'"{hashlib.md5(DATA, usedforsecurity=False).hexdigest()}"'
@@ -74,6 +75,15 @@ def listing(contents: str = "", *, end: str = "<IsTruncated>false</IsTruncated>"
     ).encode()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients go away in the midst of an answer, since they are killed or have waited."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FakeS3:
     """`answer` may be replaced at any time; `requests` grows."""
 
@@ -86,6 +96,7 @@ class FakeS3:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # a body waited 40 ms for the ACK of its headers
 
             def do_GET(self) -> None:
                 fake._serve(self)
@@ -95,8 +106,7 @@ class FakeS3:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 

@@ -1,12 +1,14 @@
-"""boto3 clients that play the other users of a store."""
+"""Clients that play the other users of a store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import boto3
+import obstore
 from botocore.config import Config
 from s3server import S3Server
 
@@ -38,3 +40,23 @@ def temporary_bucket(client: Any, name: str) -> Iterator[str]:
             if not key.isprintable():  # XML 1.0 cannot hold it, a path can
                 client.delete_object(Bucket=name, Key=key)
     client.delete_bucket(Bucket=name)
+
+
+async def put_many(server: S3Server, bucket: str, keys: Iterable[str], body: bytes) -> None:
+    """The same at every key; by obstore, which takes a tenth of boto3's time."""
+    store = obstore.store.S3Store(
+        bucket,
+        endpoint=server.endpoint,
+        access_key_id=server.access_key,
+        secret_access_key=server.secret_key,
+        region="us-east-1",
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True},
+    )
+    left = iter(keys)
+
+    async def put() -> None:
+        for key in left:
+            await obstore.put_async(store, key, body)
+
+    await asyncio.gather(*(put() for _ in range(64)))

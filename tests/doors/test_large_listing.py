@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import obstore
 import pytest
 from mounting import Mount
-from s3clients import make_s3client
+from s3clients import make_s3client, put_many
 from s3server import S3Server
 
 KEYS = 100_000
@@ -21,27 +20,9 @@ def server() -> Iterator[S3Server]:
     """A server of its own: its data folder is dropped at once, key by key takes minutes."""
     with S3Server.start(own=True) as started:
         make_s3client(started).create_bucket(Bucket="lab")
-        asyncio.run(_fill(started))
+        keys = (f"flat/{number:06}.bin" for number in range(KEYS))
+        asyncio.run(put_many(started, "lab", keys, b"x"))
         yield started
-
-
-async def _fill(server: S3Server) -> None:
-    store = obstore.store.S3Store(
-        "lab",
-        endpoint=server.endpoint,
-        access_key_id=server.access_key,
-        secret_access_key=server.secret_key,
-        region="us-east-1",
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True},
-    )
-    numbers = iter(range(KEYS))
-
-    async def put() -> None:
-        for number in numbers:
-            await obstore.put_async(store, f"flat/{number:06}.bin", b"x")
-
-    await asyncio.gather(*(put() for _ in range(64)))
 
 
 @pytest.mark.timeout(600)

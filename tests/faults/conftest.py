@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,18 @@ import pytest
 from faults.cases import MANY, OPTIONS, Case, archive_bytes, cases, next_case
 from faults.px import Proxy
 from mounting import Mount
-from s3clients import temporary_bucket
+from s3clients import put_many, temporary_bucket
 from s3server import S3Server
 
 
 @pytest.fixture(scope="session")
-def faults_bucket(s3client: Any) -> Iterator[str]:
+def faults_bucket(s3server: S3Server, s3client: Any) -> Iterator[str]:
     """`case-00/` and so on, in which there is nothing yet, and `many/…`."""
-    keys = [case.prefix for case in cases(Path())]
-    keys += [f"many/{number:04}" for number in range(MANY)]
     with temporary_bucket(s3client, f"faults-{uuid.uuid4().hex[:16]}") as name:
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda key: s3client.put_object(Bucket=name, Key=key, Body=b""), keys))
+        for case in cases(Path()):
+            s3client.put_object(Bucket=name, Key=case.prefix, Body=b"")
+        many = (f"many/{number:04}" for number in range(MANY))
+        asyncio.run(put_many(s3server, name, many, b""))
         yield name
 
 
