@@ -118,7 +118,7 @@ class Environment:
         given: Mapping[str, Any],
         *,
         folder: Path,
-        seconds: float = 100.0,
+        seconds: float = 240.0,
         variables: Mapping[str, str] | None = None,
     ) -> Results:
         """Run a script of rows (`rowscript`), with `given` for each; killed after that time."""

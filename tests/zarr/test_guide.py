@@ -146,7 +146,7 @@ def output(place: Path, script: str) -> str:
 
 
 @pytest.mark.environment("zarr2")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.row(
     "zarr 2.18",
     "The guide's script for `.rkns`: `.env`, an authority of one's own, one import changed",

@@ -23,7 +23,8 @@ ZARR2 = Environment("zarr2")
 V2, V3, WRITTEN = "zarr 2.18", "zarr 2.18, experimental v3", "Archives as written"
 EXPERIMENTAL = {"ZARR_V3_EXPERIMENTAL_API": "1", "ZARR_V3_SHARDING": "1"}
 
-pytestmark = pytest.mark.environment("zarr2")
+# The first test of a kind waits for a whole script.
+pytestmark = [pytest.mark.environment("zarr2"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
