@@ -84,7 +84,7 @@ def _points(store: FSMap, expected: Any) -> dict[str, float]:
 
 
 def _whole(store: FSMap, expected: Any) -> dict[str, float]:
-    array = zarr.open_array(store, mode="r")
+    array: Any = zarr.open_array(store, mode="r")
     start = time.perf_counter()
     for at in range(0, SHAPE[0], CHUNK[0]):
         slab = array[at : at + CHUNK[0]]

@@ -58,7 +58,8 @@ class Row:
 
 def all_rows(data: Data) -> dict[str, Row]:
     """All rows, by name, in the order in which they run."""
-    rows = [*_stored(), *_deflated(), *_small(), *_small_again(), *_zarr(data), *_fsspec(data), *_many()]
+    rows = [*_stored(), *_deflated(), *_small(), *_small_again(), *_zarr(data)]
+    rows += [*_fsspec(data), *_many()]
     return {row.name: row for row in rows}
 
 
