@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from s3server import S3Server
 from zarr.core.group import GroupMetadata
 
+from s3zipfs import S3ZipFileSystem
+
 _RANDOM = np.random.default_rng(11)
 
 ARRAYS: Mapping[str, NDArray[Any]] = {
@@ -39,7 +41,9 @@ class Place:
 
     @classmethod
     def of(cls, mounted: Path, bucket: str, server: S3Server, key: str) -> Place:
-        """An object's; `mounted` is where its bucket is."""
+        """An object's, in a bucket that may be new; `mounted` is where that is."""
+        for filesystem in list(S3ZipFileSystem._cache.values()):
+            filesystem.close()  # it believes for its TTL which buckets there are
         options = {
             "endpoint_url": server.endpoint,
             "key": server.access_key,
@@ -51,7 +55,7 @@ class Place:
 def write_hierarchy(folder: Path, zarr_format: Literal[2, 3]) -> None:
     """Groups by `create_hierarchy`, and `ARRAYS` in them."""
     store = zarr.storage.LocalStore(folder)
-    groups = {
+    groups: dict[str, Any] = {
         name: GroupMetadata(attributes=ATTRIBUTES if not name else {}, zarr_format=zarr_format)
         for name in ("", "deep/er", "empty")  # `deep` is implied
     }
