@@ -16,6 +16,7 @@ from s3server import S3Server
 from trees import zipped
 
 from s3zipfs import S3ZipFileSystem
+from s3zipfs.build import build_tree
 from s3zipfs.filesystem import buckets
 
 CONTENT = bytes(range(256)) * 9000
@@ -97,9 +98,8 @@ def test_threads_that_come_first_wait_for_one_tree(
 
     def build(*arguments: Any, **more: Any) -> Any:
         built.append(None)
-        return original(*arguments, **more)
+        return build_tree(*arguments, **more)
 
-    original = buckets.build_tree
     monkeypatch.setattr(buckets, "build_tree", build)
     made = S3ZipFileSystem(**options, skip_instance_cache=True)
 
@@ -116,6 +116,7 @@ def test_threads_that_come_first_wait_for_one_tree(
 FORKED = """
 import json, os, signal, sys, threading
 from s3zipfs import S3ZipFileSystem
+from s3zipfs.build import build_tree
 from s3zipfs.filesystem import buckets
 
 options, path, when = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]

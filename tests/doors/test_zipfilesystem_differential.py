@@ -16,8 +16,8 @@ from trees import zipped
 from s3zipfs import ZipFileSystem
 
 KEYS = ("name", "size", "type")
-FILE_KEYS = (*KEYS, "CRC", "compress_size", "file_size", "compress_type", "header_offset")
-FILE_KEYS += ("filename", "date_time", "flag_bits")
+OF_FILES = ("CRC", "compress_size", "file_size", "compress_type", "header_offset", "filename")
+FILE_KEYS = (*KEYS, *OF_FILES, "date_time", "flag_bits")
 
 
 def told(info: dict[str, Any]) -> dict[str, Any]:
