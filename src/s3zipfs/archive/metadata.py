@@ -13,8 +13,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -65,6 +67,14 @@ _PART_OF_BUDGET: Final = 8  # one part in so many is for contents that are kept
 _OVERHEAD: Final = 200  # bytes of a content beside its own: two objects, and their place in a dict
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What is kept of one archive."""
+
+    contents: dict[int, bytes] = field(default_factory=dict)  # by number
+    cost: int = 0  # bytes
+
+
 class MetadataTable:
     """Contents of metadata members, by archive; those of the archive used least recently give way.
 
@@ -72,42 +82,55 @@ class MetadataTable:
     """
 
     def __init__(self, budget: MemoryBudget) -> None:
+        self.most = budget.limit // _PART_OF_BUDGET  # bytes, in all
         self._budget = budget
-        self._most = budget.limit // _PART_OF_BUDGET
         self._lock = threading.Lock()  # guards all below
-        self._archives: OrderedDict[ObjectId, dict[int, bytes]] = OrderedDict()
+        self._archives: OrderedDict[ObjectId, _Kept] = OrderedDict()
         self._cost = 0
         budget.add_reclaimer(self._reclaim)
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Charge what is on its way here, while the block runs."""
+        self._budget.charge(size)
+        try:
+            yield
+        finally:
+            self._budget.release(size)
 
     def find(self, oid: ObjectId, number: int) -> memoryview | None:
         """The content of a member, where it is kept."""
         with self._lock:
-            contents = self._archives.get(oid)
-            if contents is None or number not in contents:
+            kept = self._archives.get(oid)
+            if kept is None or number not in kept.contents:
                 return None
             self._archives.move_to_end(oid)
-            return memoryview(contents[number])
+            return memoryview(kept.contents[number])
 
     def keep(self, oid: ObjectId, contents: dict[int, bytes]) -> None:
         """Keep what was verified, where memory allows."""
-        cost = _cost_of(contents)
-        if cost > self._most or not self._budget.try_charge(cost):
+        cost = sum(map(len, contents.values())) + _OVERHEAD * len(contents)
+        if not self._budget.try_charge(cost):
             return
         with self._lock:
-            kept = self._archives.setdefault(oid, {})
-            again = _cost_of({number: kept[number] for number in contents if number in kept})
-            kept.update(contents)
+            kept = self._archives.setdefault(oid, _Kept())
             self._archives.move_to_end(oid)
-            self._cost += cost - again
-            surplus = self._cost - self._most
-        self._budget.release(again)
+            # Again where the archive was closed and opened meanwhile.
+            fits = kept.contents.keys().isdisjoint(contents) and kept.cost + cost <= self.most
+            if fits:
+                kept.contents.update(contents)
+                kept.cost += cost
+                self._cost += cost
+            surplus = self._cost - self.most
+        if not fits:
+            self._budget.release(cost)
         self._reclaim(surplus)
 
     def _reclaim(self, size: int) -> int:
         freed = 0
         with self._lock:
             while freed < size and self._archives:
-                freed += _cost_of(self._archives.popitem(last=False)[1])
+                freed += self._archives.popitem(last=False)[1].cost
             self._cost -= freed
         self._budget.release(freed)
         return freed
@@ -134,7 +157,8 @@ class MetadataMembers:
         self._info = info
         self._fetcher = fetcher
         self._table = table
-        self._lock = threading.Lock()  # guards all below
+        # Guards all below; names are looked for within it, so that it is done once.
+        self._lock = threading.Lock()
         self._spans: _Spans | None = None  # None: none of them was read yet
         self._coming: dict[int, Future[None]] = {}  # of members that were ever asked for
         self._unread: set[int] = set()  # of them, those that nobody has read since
@@ -172,7 +196,7 @@ class MetadataMembers:
         # Who opens one array of thousands needs few of them: no more before half were of use.
         if 2 * len(self._unread) > len(self._coming):
             return []
-        groups = self._spans.take(number)
+        groups = self._spans.take(number, cost=min(COST, self._table.most))
         if sum(len(group.numbers) for group in groups) < 2:
             return []
         for group in groups:
@@ -202,8 +226,9 @@ class MetadataMembers:
         """Whether it could be had."""
         oid = self._info.id
         try:
-            data, is_new = await self._get(group)
-            contents = await asyncio.to_thread(_contents, index, group, data)
+            with self._table.holding(group.end - group.start):
+                data, is_new = await self._get(group)
+                contents = await asyncio.to_thread(_contents, index, group, data)
             self._table.keep(oid, contents)
             # What holds a damaged member is not kept: the wire may have done it.
             if is_new and len(contents) == len(group.numbers):
@@ -240,7 +265,7 @@ class _Spans:
         self._ends = ends
         self._left = np.ones(len(numbers), np.bool_)
 
-    def take(self, number: int) -> list[_Group]:
+    def take(self, number: int, *, cost: int) -> list[_Group]:
         """Groups of what was not taken yet, from one member on and then from the start."""
         at = np.flatnonzero(self._numbers == number)
         if not len(at) or not self._left[at[0]]:
@@ -249,7 +274,7 @@ class _Spans:
         order = order[self._left[order]]
         starts, ends = self._starts[order].tolist(), self._ends[order].tolist()
         groups = []
-        for first, stop in plan_groups(starts, ends, gap=GAP, largest=GROUP, cost=COST):
+        for first, stop in plan_groups(starts, ends, gap=GAP, largest=GROUP, cost=cost):
             taken = order[first:stop]
             self._left[taken] = False
             numbers = tuple(self._numbers[taken].tolist())
@@ -305,7 +330,3 @@ def _content(member: Member, data: memoryview) -> bytes | None:
         return None
     verify(member, isal_zlib.crc32(data))
     return bytes(data)
-
-
-def _cost_of(contents: dict[int, bytes]) -> int:
-    return sum(map(len, contents.values())) + _OVERHEAD * len(contents)
