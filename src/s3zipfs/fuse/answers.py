@@ -8,8 +8,8 @@ from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.tree.nodes import FOREVER, Attributes, Member, Node, ObjectFile
 
-# st_blksize, as of local file systems. Python's buffers are as large: where it was 1 MiB, a random read
-# of 256 KiB fetched that much. cp and cat ask for 128 KiB at least, and the kernel reads ahead.
+# st_blksize, as of local file systems. Python's buffers are as large: where it was 1 MiB, a random
+# read of 256 KiB fetched all that. cp and cat ask for 128 KiB at least; the kernel reads ahead.
 PREFERRED_READ = 4096
 _PREFIX_TIMEOUT = 60.0  # seconds; the attributes of a prefix say nothing that could change
 
