@@ -9,7 +9,7 @@ SHELL := bash
 BIN := .venv/bin
 VENV := .venv/.stamp
 ZARR2_ENV := .tools/env-zarr2/.stamp
-ECOSYSTEM_ENV := $(if $(wildcard requirements/ecosystem.txt),.tools/env-ecosystem/.stamp)
+ECOSYSTEM_ENV := .tools/env-ecosystem/.stamp
 RATARMOUNT_ENV := .tools/env-ratarmount/.stamp
 
 help: ## this list
@@ -64,7 +64,7 @@ $(ZARR2_ENV): requirements/zarr2.txt pyproject.toml scripts/bootstrap-venv.sh
 	@scripts/bootstrap-venv.sh .tools/env-zarr2 requirements/zarr2.txt .
 	@touch $@
 
-.tools/env-ecosystem/.stamp: requirements/ecosystem.txt pyproject.toml scripts/bootstrap-venv.sh
+$(ECOSYSTEM_ENV): requirements/ecosystem.txt pyproject.toml scripts/bootstrap-venv.sh
 	@scripts/bootstrap-venv.sh .tools/env-ecosystem requirements/ecosystem.txt .
 	@touch $@
 

@@ -23,10 +23,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / ".tools" / "compatibility"
 PAGE = REPOSITORY / "docs" / "compatibility.md"
 
-Outcome = Literal["passed", "skipped", "failed"]  # from best to worst
-WORST_LAST: tuple[Outcome, ...] = ("passed", "skipped", "failed")
+Outcome = Literal["skipped", "passed", "failed"]
+SAYS_MORE: tuple[Outcome, ...] = ("skipped", "passed", "failed")  # of two tests of one row
 
-SECTIONS = ("zarr 3", "zarr 2.18", "zarr 2.18, experimental v3", "Archives as written")
+SECTIONS = (
+    *("zarr 3", "zarr 3, codecs", "zarr 2.18", "zarr 2.18, experimental v3"),
+    *("Archives as written", "Ecosystem", "Clusters"),
+)
 """These come first; others follow in the order of their names."""
 
 HEAD = """\
@@ -53,8 +56,8 @@ class Row:
     note: str = ""
 
     def merged(self, other: Row) -> Row:
-        """The worse of the two, for a row that several tests stand for."""
-        return max(self, other, key=lambda row: WORST_LAST.index(row.outcome))
+        """One row of two that several tests stand for: a failure is one of all of them."""
+        return max(self, other, key=lambda row: SAYS_MORE.index(row.outcome))
 
     def line(self) -> str:
         """A line of the table."""
@@ -113,10 +116,17 @@ def render(modules: Iterable[Found]) -> str:
             versions.setdefault(name, set()).update(lines)
     parts = [HEAD]
     for name in sorted(rows, key=_place):
-        used = "  \n".join(f"With {line}." for line in sorted(versions.get(name, ())))
+        used_here = versions.get(name, set())
+        told = [line for line in used_here if not _is_begun(line, used_here)]
+        used = "  \n".join(f"With {line}." for line in sorted(told))
         table = "\n".join(["| | |", "|---|---|", *(row.line() for row in rows[name].values())])
         parts.append(f"## {name[0].upper()}{name[1:]}\n\n{used}\n\n{table}\n")
     return "\n".join(parts)
+
+
+def _is_begun(line: str, others: Iterable[str]) -> bool:
+    """Whether another line says the same and more."""
+    return any(other.startswith(f"{line},") for other in others)
 
 
 def _place(section: str) -> tuple[int, str]:
