@@ -7,6 +7,7 @@ Sources: the Zarr core specification, version 3 (zarr-specs.readthedocs.io), and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeGuard
@@ -20,6 +21,7 @@ _V3_SIZES: Final = {
     **{f"{kind}{bits}": bits // 8 for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
     **{f"float{bits}": bits // 8 for bits in (16, 32, 64)},
 }  # fmt: skip
+_RAW_BITS: Final = re.compile(r"r([0-9]{1,9})")
 _LEVELS: Final = ("endian", "cname", "level", "clevel")  # what of a codec's configuration is told
 
 
@@ -288,11 +290,13 @@ def _product(extents: tuple[int, ...]) -> int:
 
 def _v3_type(value: Any) -> tuple[str, int | None]:
     name, configuration = _named(value, "data_type")
-    length = configuration.get("length_bytes")
-    if _is_integer(length):  # fixed_length_utf32, null_terminated_bytes, raw_bytes
+    if "length_bytes" in configuration:  # fixed_length_utf32, null_terminated_bytes, raw_bytes
+        length = _Fields(configuration).integer("length_bytes")
+        if length < 0:
+            _refuse("length_bytes", "a number from 0 on", length)
         return f"{name}({length})", length
-    if name.startswith("r") and name[1:].isdigit():  # raw bits
-        return name, int(name[1:]) // 8
+    if bits := _RAW_BITS.fullmatch(name):
+        return name, int(bits[1]) // 8
     return name, _V3_SIZES.get(name)
 
 
