@@ -1,4 +1,4 @@
-"""fsspec's own suites on both filesystems of this door, by blocking calls and by coroutines.
+"""fsspec's own suites on both filesystems of this door.
 
 Only `AbstractGetTests` reads. The suites for copy, put, pipe and open write first, which is refused
 here: `test_whatever_would_write_is_refused` has their verbs.
@@ -10,12 +10,10 @@ import errno
 import io
 import zipfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fsspec.asyn import get_loop, sync
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.tests.abstract import AbstractFixtures, AbstractGetTests
 from s3server import S3Server
@@ -31,19 +29,6 @@ def folder_zipped(folder: Path) -> bytes:
         for path in sorted(folder.rglob("*")):
             archive.write(path, path.relative_to(folder))
     return buffer.getvalue()
-
-
-class ByCoroutines:
-    """A filesystem whose `get` is that of its coroutines."""
-
-    def __init__(self, filesystem: S3ZipFileSystem) -> None:
-        self._filesystem = filesystem
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._filesystem, name)
-
-    def get(self, *arguments: Any, **options: Any) -> Any:
-        return sync(get_loop(), partial(self._filesystem._get, *arguments, **options))
 
 
 @pytest.fixture(scope="module")
@@ -121,19 +106,11 @@ def _join(*parts: str) -> str:
 
 
 class TestOfBuckets(GetTests):
-    """`s3zip://`, by blocking calls."""
+    """`s3zip://`."""
 
     @pytest.fixture
     def fs(self, of_buckets: S3ZipFileSystem) -> Any:
         return of_buckets
-
-
-class TestOfBucketsByCoroutines(GetTests):
-    """`s3zip://`, by coroutines."""
-
-    @pytest.fixture
-    def fs(self, of_buckets: S3ZipFileSystem) -> Any:
-        return ByCoroutines(of_buckets)
 
 
 class LazyZip:

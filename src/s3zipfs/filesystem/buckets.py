@@ -6,15 +6,15 @@ import os
 from typing import Any
 
 from s3zipfs.build import build_tree
-from s3zipfs.filesystem.coroutines import AsyncReadOnlyFileSystem
 from s3zipfs.filesystem.paths import Paths
+from s3zipfs.filesystem.readonly import ReadOnlyFileSystem
 from s3zipfs.filesystem.shared import TREES, OpenTree, key_of
 from s3zipfs.settings import Settings, load_settings
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
 
 
-class S3ZipFileSystem(AsyncReadOnlyFileSystem):
+class S3ZipFileSystem(ReadOnlyFileSystem):
     """Buckets of one endpoint, in which each archive is a directory. Read-only.
 
     Keywords are those of `s3zipfs.settings.Settings` (`endpoint_url`, `profile`, `ca_bundle`,
@@ -22,8 +22,9 @@ class S3ZipFileSystem(AsyncReadOnlyFileSystem):
     and `token` are accepted as s3fs has them; pickles and `to_json()` hold them in the clear, so
     prefer the credentials of the environment.
 
-    Instances are cached by fsspec and safe for threads. Those of the same settings share one tree:
-    connections, indexes, caches. A process that inherits one by fork or pickle opens its own.
+    Instances are cached by fsspec, one for each thread, and safe for threads. Those of the same
+    settings share one tree: connections, indexes, caches. A process that inherits one by fork or
+    pickle opens its own. For coroutines (Zarr 3's FsspecStore) fsspec wraps it.
     """
 
     protocol = "s3zip"

@@ -44,10 +44,6 @@ class Paths:
             self.forget()
             return self._walk(path, wait)
 
-    def is_in_known_archive(self, path: str) -> bool:
-        """Whether its bucket need not be asked: the archive's name is believed now."""
-        return isinstance(self._start(path)[0], Member)
-
     def forget(self, info: ObjectInfo | None = None) -> None:
         """Believe no path any more that names this version; without one, none at all."""
         with self._lock:

@@ -60,19 +60,13 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
         The ETag is that of the object, for all members of an archive; buckets and prefixes have
         none.
         """
-        return self._told_of(path, self._wait)
-
-    def _told_of(self, path: str, wait: Wait) -> dict[str, Any]:
-        path = self._strip_protocol(path)
+        path, wait = self._strip_protocol(path), self._wait
         with Translated(path):
             return self._told(path, self._resolve(path, wait), wait)
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002
         """The names below a directory; of a file, itself."""
-        return self._listed(path, self._wait, detail=detail)
-
-    def _listed(self, path: str, wait: Wait, *, detail: bool) -> list[Any]:
-        path = self._strip_protocol(path)
+        path, wait = self._strip_protocol(path), self._wait
         with Translated(path):
             node = self._resolve(path, wait)
             if self.tree.getattr(node, wait).kind is not Kind.DIRECTORY:
@@ -108,19 +102,19 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
 
     def exists(self, path: str, **_: Any) -> bool:
         """Whether there is such a name."""
-        return self._type(path, self._wait) is not None
+        return self._type(path) is not None
 
     def isfile(self, path: str) -> bool:
         """Whether it is a file."""
-        return self._type(path, self._wait) == "file"
+        return self._type(path) == "file"
 
     def isdir(self, path: str) -> bool:
         """Whether it is a directory, archives included."""
-        return self._type(path, self._wait) == "directory"
+        return self._type(path) == "directory"
 
-    def _type(self, path: str, wait: Wait) -> str | None:
+    def _type(self, path: str) -> str | None:
         try:
-            return str(self._told_of(path, wait)["type"])
+            return str(self.info(path)["type"])
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -177,10 +171,7 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         """The bytes `[start, end)` of a file; negative positions count from its end."""
-        return self._bytes_of(path, start, end, self._wait)
-
-    def _bytes_of(self, path: str, start: int | None, end: int | None, wait: Wait) -> bytes:
-        path = self._strip_protocol(path)
+        path, wait = self._strip_protocol(path), self._wait
         with Translated(path):
             node = self._resolve(path, wait)
             size = self.tree.getattr(node, wait).size

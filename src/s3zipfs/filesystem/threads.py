@@ -1,4 +1,4 @@
-"""The threads of this door: blocking calls of coroutines, and many reads at once."""
+"""The threads of this door: many reads at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-THREADS = 32  # as many as requests under way by default; they mostly wait
+THREADS = 32  # of all calls together; who calls works as well
 AT_ONCE = 8  # reads of one call: their GETs are under way before, and the GIL is one
 
 
@@ -25,18 +25,17 @@ class Threads:
         self._lock = threading.Lock()  # guards _pool
         self._pool: ThreadPoolExecutor | None = None
 
-    def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Run it in one of the threads."""
+    def _submit(self, call: Callable[[], None]) -> Future[None]:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(THREADS, "s3zipfs-fsspec")
             return self._pool.submit(call)
 
-    def run(self, calls: Sequence[Callable[[], T]], *, at_once: int = AT_ONCE) -> list[T]:
+    def run(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """What each call gives, in order; several at once, one of them in this thread.
 
-        This thread works as well, and waits for what others have begun only: calls that come from
-        the pool's own threads can't wait for each other.
+        This thread works as well, and waits for what others have begun only: however many call at
+        once, nobody waits for a thread.
 
         Raises:
             BaseException: of the first call, by their order, that raised; the others have ended.
@@ -56,7 +55,7 @@ class Threads:
                 except BaseException as error:  # noqa: BLE001 - raised to the caller of `run`
                     result.set_exception(error)
 
-        others = [self.submit(work) for _ in range(min(at_once, len(calls)) - 1)]
+        others = [self._submit(work) for _ in range(min(AT_ONCE, len(calls)) - 1)]
         work()
         for other in others:
             if not other.cancel():
