@@ -60,6 +60,9 @@ class WatchedStore:
         finally:
             self.under_way -= 1
 
+    def try_range(self, oid: ObjectId, start: int, end: int) -> None:
+        self._inner.try_range(oid, start, end)
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -18,6 +18,7 @@ from s3zipfs.errors import Interrupted, S3ZipError
 from s3zipfs.stores.arrivals import heard_by
 from s3zipfs.stores.base import ObjectId, ObjectInfo, ObjectStore
 from s3zipfs.stores.network import Network
+from s3zipfs.stores.threads import Threads
 from s3zipfs.waiting import Wait
 
 T = TypeVar("T")
@@ -25,6 +26,9 @@ T = TypeVar("T")
 # One GET. Larger ones are not faster (8 x 8 MiB reach 2.8 GB/s raw) and come back later; of 2 MiB
 # each they cost a third more CPU.
 MAX_GET = 8 << 20
+
+# What a thread may fetch by itself: a member that is fetched whole, with its header.
+AT_ONCE = (1 << 20) + 4096
 
 
 class Fetcher:
@@ -43,8 +47,10 @@ class Fetcher:
         self.network = network
         self.cache = cache
         self.disk = disk
-        # Of the requests that may be under way: a new range that somebody waits for finds one free.
-        self._ahead = asyncio.Semaphore(max(1, max_requests * 3 // 4))
+        # Half of the requests that may be under way are for threads; of the others, a range that
+        # somebody waits for finds one free.
+        self._threads = Threads(max_requests // 2, name="s3zipfs-range")
+        self._ahead = asyncio.Semaphore(max(1, (max_requests - max_requests // 2) * 3 // 4))
 
     def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """Start to fetch each claimed extent, from the disk or by a GET, which complete or fail it.
@@ -52,7 +58,7 @@ class Fetcher:
         Reads the disk in the calling thread.
         """
         for extent in missing:
-            self._start(info, extent, contextlib.nullcontext())
+            self._start(info, extent, contextlib.nullcontext(), at_once=True)
 
     def start_ahead(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """The same for what nobody waits for yet."""
@@ -65,16 +71,38 @@ class Fetcher:
             self.disk.run(partial(self._start, info, extent, contextlib.nullcontext()))
 
     def _start(
-        self, info: ObjectInfo, extent: Extent, turn: AbstractAsyncContextManager[None]
+        self,
+        info: ObjectInfo,
+        extent: Extent,
+        turn: AbstractAsyncContextManager[None],
+        *,
+        at_once: bool = False,
     ) -> None:
         held = self.disk.look(info.id, extent.start, extent.end)
         if held is not None and not held.gaps:
             self.cache.complete(extent, held.data)
-        else:
-            self.network.start(self._fill(info, extent, held, turn))
+            return
+        at_once = at_once and held is None and extent.end - extent.start <= AT_ONCE
+        if at_once and self._threads.start(partial(self._fill_at_once, info, extent)):
+            return
+        self.network.start(self._fill(info, extent, held, turn))
+
+    def _fill_at_once(self, info: ObjectInfo, extent: Extent) -> None:
+        """One attempt in this thread, and else the usual way."""
+        try:
+            data = self.store.try_range(info.id, extent.start, extent.end)
+            if data is None:
+                self.network.start(self._fill(info, extent, None, contextlib.nullcontext()))
+                return
+        except BaseException as error:  # noqa: BLE001 - it is raised where the bytes are awaited
+            self.cache.fail(extent, error)
+            return
+        self.disk.offer(info.id, extent.start, data)
+        self.cache.complete(extent, data)
 
     def close(self) -> None:
         """Close the store's connections and stop the threads of the network and the disk."""
+        self._threads.close()
         self.disk.close()
         self.network.submit(self.store.close()).result(timeout=5)
         self.network.close()

@@ -105,8 +105,12 @@ class StreamTable:
         ]
 
     def _find(self, start: int, slack: int) -> _Stream | None:
-        for stream in reversed(self._streams):
-            first = stream.end - max(slack, min(stream.read, LAG))
-            if first <= start <= max(stream.end + slack, stream.ahead):
+        for stream in reversed(
+            self._streams
+        ):  # 64 by max and min are 100 µs
+            behind = stream.end - start
+            is_near = -slack <= behind <= slack
+            was_passed = 0 <= behind <= stream.read and behind <= LAG
+            if is_near or was_passed or stream.end <= start <= stream.ahead:
                 return stream
         return None

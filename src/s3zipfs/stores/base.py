@@ -78,5 +78,11 @@ class ObjectStore(Protocol):
         The length, the range and the ETag of the answer have been compared with what was asked.
         """
 
+    def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
+        """The same at once, in the calling thread, which is not the loop's; at most one request.
+
+        None, and no error, where that can't be, or did not succeed: `get_range` is to be asked.
+        """
+
     async def close(self) -> None:
         """Close all connections; the store is of no use afterwards."""

@@ -32,7 +32,7 @@ class CircuitBreaker:
     probe asks again, and any answer closes it. Operations that began before go on to their own
     deadline: a server that restarts within it is noticed by nobody.
 
-    Belongs to the network loop; `state` may be read from any thread.
+    Belongs to the network loop; `state` and `answered` are for any thread.
     """
 
     def __init__(

@@ -75,6 +75,15 @@ class CountingStore:
             self._bytes += len(data)
         return data
 
+    def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
+        """See `ObjectStore`; one that did not succeed is not counted."""
+        data = self._inner.try_range(oid, start, end)
+        if data is not None:
+            self._count("get")
+            with self._lock:
+                self._bytes += len(data)
+        return data
+
     async def close(self) -> None:
         """Close the inner store."""
         await self._inner.close()

@@ -140,6 +140,9 @@ class FileStore:
         except Exception as error:  # whoever wrote the file-like chose its errors
             raise StoreUnavailable(f"the file can't be read: {error}") from error
 
+    def try_range(self, oid: ObjectId, start: int, end: int) -> None:
+        """See `ObjectStore`; all goes the usual way."""
+
     async def close(self) -> None:
         """Nothing to close: files are their owners'."""
 

@@ -160,6 +160,9 @@ class MemoryStore:
             raise S3ZipError(f"{oid}: the virtual object gave {len(view)} of {end - start} bytes")
         return view
 
+    def try_range(self, oid: ObjectId, start: int, end: int) -> None:
+        """See `ObjectStore`: all goes the usual way."""
+
     async def close(self) -> None:
         """Nothing to close; the objects stay."""
 

@@ -94,6 +94,15 @@ class RetryingStore:
         last = await self._retry(rest)
         return memoryview(b"".join([*kept, last])) if kept else last
 
+    def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
+        """See `ObjectStore`; not retried here."""
+        if self.breaker.state != "closed":
+            return None
+        data = self._inner.try_range(oid, start, end)
+        if data is not None:
+            self._has_answered()
+        return data
+
     async def close(self) -> None:
         """Close the inner store."""
         await self.breaker.close()

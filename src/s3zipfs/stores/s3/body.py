@@ -36,8 +36,13 @@ class BodyReader:
         self._careful_until = 0.0  # by the monotonic clock
 
     @property
+    def is_careful(self) -> bool:
+        """Whether the link was slow, or broke, within the last minute."""
+        return monotonic() < self._careful_until
+
+    @property
     def _part(self) -> int:
-        return SMALL_PART if monotonic() < self._careful_until else LARGE_PART
+        return SMALL_PART if self.is_careful else LARGE_PART
 
     async def read(self, asked: Asked, answer: GetResult, length: int) -> memoryview:
         """The body of obstore's answer.
@@ -67,7 +72,7 @@ class BodyReader:
             more = "or more " if arrived > length else ""
             raise BadResponse(f"{asked.name}: {arrived} {more}bytes came, {length} were announced")
         if length >= TELLING and length < FAST * (monotonic() - begun):
-            self._be_careful()
+            self.be_careful()
         return kept[0] if len(kept) == 1 else memoryview(b"".join(kept))
 
     async def _next(self, asked: Asked, parts: AsyncIterator[Any]) -> memoryview | None:
@@ -77,13 +82,14 @@ class BodyReader:
         except StopAsyncIteration:
             return None
         except TimeoutError:
-            self._be_careful()
+            self.be_careful()
             raise stalled(asked) from None
         except Exception:
-            self._be_careful()
+            self.be_careful()
             raise
 
-    def _be_careful(self) -> None:
+    def be_careful(self) -> None:
+        """The link was slow, or broke."""
         self._careful_until = monotonic() + CAREFUL_SECONDS
 
 

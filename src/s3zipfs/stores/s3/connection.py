@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import ssl
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import obstore.store
@@ -29,7 +31,10 @@ CONNECT_SECONDS = 10.0
 STALL_SECONDS = 20.0  # of silence; a new connection is then worth more than more patience
 ATTEMPTS_PER_DEADLINE = 3
 CREDENTIAL_TTL = timedelta(minutes=6)  # obstore asks again 5 minutes before the end
+BLOCKING_SECONDS = 3.0  # for all of a GET that a thread waits for; the usual way has more time
 IDLE_SECONDS = 20  # below the 30 s after which MinIO closes: no request on a dying connection
+
+T = TypeVar("T")
 
 for _name in ("aiobotocore", "botocore", "s3fs"):
     # At DEBUG these print canonical requests, session tokens included.
@@ -135,8 +140,12 @@ class Connection:
             http_response.raw.close()
             raise BadResponse(f"{self.endpoint}: redirected to {answered.netloc}; not followed")
 
-    def open_bucket(self, bucket: str, region: str | None = None) -> obstore.store.S3Store:
+    def open_bucket(
+        self, bucket: str, region: str | None = None, *, blocking: bool = False
+    ) -> obstore.store.S3Store:
         """An obstore store of that bucket; `region` (AWS only) where it is not the settings'.
+
+        `blocking`: for calls that are no coroutines, by threads other than this loop's.
 
         All that obstore would else read from `AWS_…` variables is said, so that both planes
         agree: a stray `AWS_ENDPOINT_URL_S3` or `AWS_ALLOW_INVALID_CERTIFICATES` has no effect.
@@ -155,6 +164,10 @@ class Connection:
             "pool_idle_timeout": timedelta(seconds=IDLE_SECONDS),
             "root_certificate": self._root_certificates,
         }
+        credentials: Any = self.credentials
+        if blocking:  # obstore awaits no coroutine there
+            client_options["timeout"] = timedelta(seconds=BLOCKING_SECONDS)
+            credentials = _from_elsewhere(self.credentials)
         return obstore.store.S3Store(
             bucket,
             config={
@@ -168,7 +181,7 @@ class Connection:
             },
             client_options=client_options,
             retry_config={"max_retries": 0},
-            credential_provider=None if self._settings.anonymous else self.credentials,
+            credential_provider=None if self._settings.anonymous else credentials,
         )
 
     def _bucket_endpoint(self, bucket: str, region: str) -> tuple[str, bool]:
@@ -183,6 +196,12 @@ class Connection:
     def _aws_endpoint(region: str) -> str:
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         return f"https://s3.{region}.{suffix}"
+
+
+def _from_elsewhere(ask: Callable[[], Coroutine[Any, Any, T]]) -> Callable[[], T]:
+    """A coroutine function of the running loop, as a function for other threads."""
+    loop = asyncio.get_running_loop()
+    return lambda: asyncio.run_coroutine_threadsafe(ask(), loop).result(BLOCKING_SECONDS)
 
 
 def _stay_here(context: dict[str, Any], **_: Any) -> None:

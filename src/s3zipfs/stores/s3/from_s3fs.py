@@ -8,7 +8,7 @@ from typing import Any
 
 import s3fs
 
-from s3zipfs.stores.s3.store import normal_etag
+from s3zipfs.stores.s3.told import normal_etag
 
 # Of botocore's configuration: how long, how often and by how many connections, which are ours.
 _OWN_WAYS = {

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
@@ -16,15 +14,22 @@ from s3zipfs.errors import (
     AccessDenied,
     BadResponse,
     ClockDiffers,
-    ObjectChanged,
     S3ZipError,
     SettingsError,
 )
 from s3zipfs.settings import Settings
 from s3zipfs.stores.base import BucketInfo, ListPage, ObjectId, ObjectInfo
+from s3zipfs.stores.s3.blocking import BlockingReads
 from s3zipfs.stores.s3.body import BodyReader
 from s3zipfs.stores.s3.connection import Connection
 from s3zipfs.stores.s3.forks import OBSTORE
+from s3zipfs.stores.s3.told import (
+    compare,
+    normal_etag,
+    obstore_can_hold,
+    told_by_client,
+    told_by_obstore,
+)
 from s3zipfs.stores.s3.translate import (
     Asked,
     CredentialsRefused,
@@ -40,8 +45,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 MAX_KEYS = 1000  # of one LIST page, by S3's definition
 RELOAD_SECONDS = 10.0  # between two looks at credential files that the store's refusals cause
 
@@ -58,7 +61,9 @@ class S3Store:
     def __init__(self, settings: Settings) -> None:
         self._connection = Connection(settings)
         self._bodies = BodyReader(self._connection.read_timeout)
-        self._slots = asyncio.Semaphore(settings.max_requests)  # data requests under way
+        # Data requests under way, on the loop and in threads.
+        in_threads = settings.max_requests // 2
+        self._slots = asyncio.Semaphore(settings.max_requests - in_threads)
         self._client: asyncio.Task[Any] | None = None
         self._buckets: dict[str, obstore.store.S3Store] = {}
         self._retired: list[asyncio.Task[Any]] = []  # clients whose requests may still run
@@ -66,6 +71,7 @@ class S3Store:
         self._reload: asyncio.Task[bool] | None = None
         self._next_reload = 0.0  # loop time
         self._versions = Versions()
+        self._blocking = BlockingReads(self._bodies, self._versions, most=in_threads)
         self._by_client_only = False  # obstore cannot talk to this endpoint at all
 
     def __repr__(self) -> str:
@@ -132,8 +138,15 @@ class S3Store:
         async with self._slots:
             return await self._versions.read(oid, lambda each: self._get(asked, each, start, end))
 
+    def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
+        """See `ObjectStore`."""
+        if self._by_client_only or not OBSTORE.is_here():
+            return None
+        asked = Asked(self.endpoint, oid.bucket, oid.key, oid)
+        return self._blocking.read(asked, oid, start, end)
+
     async def _get(self, asked: Asked, oid: ObjectId, start: int, end: int) -> memoryview:
-        if self._by_client_only or not _obstore_can_hold(oid.key) or not OBSTORE.is_here():
+        if self._by_client_only or not obstore_can_hold(oid.key) or not OBSTORE.is_here():
             return await self._get_by_client(asked, oid, start, end)
         return await self._signed(lambda: self._get_by_obstore(asked, oid, start, end))
 
@@ -152,6 +165,7 @@ class S3Store:
             self._retired.append(self._client)
         self._client = None
         self._buckets.clear()
+        self._blocking.clear()
         self._credentials += 1
         _log.info("%s: using new credentials", self.endpoint)
         return True
@@ -160,6 +174,7 @@ class S3Store:
         """See `ObjectStore`."""
         clients, self._client, self._retired = [*self._retired, self._client], None, []
         self._buckets.clear()
+        self._blocking.clear()
         for client in clients:
             if client is None:
                 continue
@@ -225,7 +240,7 @@ class S3Store:
                 **version,
             )
             async with answer["Body"] as body:
-                _compare(asked, (start, end), _told_by_client(asked, answer))
+                compare(asked, (start, end), told_by_client(asked, answer))
                 self._versions.learn(oid, answer.get("VersionId"))
                 return await self._bodies.read_by_client(asked, body, end - start)
 
@@ -242,9 +257,8 @@ class S3Store:
             options["version"] = oid.version_id
         try:
             answer = await obstore.get_async(store, oid.key, options=options)
-            meta = answer.meta
-            _compare(asked, (start, end), _Told(meta["e_tag"], meta["size"], answer.range))
-            self._versions.learn(oid, meta["version"])
+            compare(asked, (start, end), told_by_obstore(answer))
+            self._versions.learn(oid, answer.meta["version"])
             return await self._bodies.read(asked, answer, end - start)
         except S3ZipError:
             raise
@@ -287,9 +301,11 @@ class S3Store:
         region = await self._region(asked) if self._connection.custom_endpoint is None else None
         try:
             store = self._connection.open_bucket(asked.bucket, region)
+            blocking = self._connection.open_bucket(asked.bucket, region, blocking=True)
         except (obstore.exceptions.BaseError, ValueError, OSError) as error:
             reason = str(error).split("\n", maxsplit=1)[0]
             raise SettingsError(f"{asked.name}: {reason}") from None
+        self._blocking.add(asked.bucket, blocking)
         return self._buckets.setdefault(asked.bucket, store)
 
     async def _region(self, asked: Asked) -> str | None:
@@ -310,58 +326,10 @@ class S3Store:
         return ObjectInfo(ObjectId(self.endpoint, bucket, key, etag), size, modified)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What the headers of a GET's answer say of its body."""
-
-    etag: str | None
-    size: int  # of the whole object, bytes
-    range: tuple[int, int]  # half-open
-
-
-def normal_etag(etag: str | None) -> str | None:
-    """An ETag as HTTP's strong form, in quotes; None where there is none.
-
-    Proxies that compress weaken it (`W/"…"`), some stores leave out the quotes in LIST; a weak
-    one in If-Match matches nothing (RFC 9110, 13.1.1). What the weakening would hide, another
-    length or range, is compared by itself.
-    """
-    bare = (etag or "").strip().removeprefix("W/").strip('"')
-    return f'"{bare}"' if bare else None
-
-
 async def _nothing(_client: Any) -> None:
     """Ask nothing; the client is open then, so there are credentials."""
-
-
-def _told_by_client(asked: Asked, answer: dict[str, Any]) -> _Told:
-    told = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
-    if told is None:
-        raise BadResponse(f"{asked.name}: the answer does not say which bytes it holds")
-    first, last, size = (int(number) for number in told.groups())
-    return _Told(answer.get("ETag"), size, (first, last + 1))
 
 
 def _http_range(start: int, end: int) -> str:
     """HTTP's inclusive form of `[start, end)`."""
     return f"bytes={start}-{end - 1}"
-
-
-def _obstore_can_hold(key: str) -> bool:
-    """Whether obstore asks for exactly this key (tried on 0.12.1 against MinIO).
-
-    It drops a leading or trailing "/" silently and refuses `//`, `.`, `..` and control characters.
-    """
-    if _CONTROL_CHARACTER.search(key):
-        return False
-    return not any(segment in {"", ".", ".."} for segment in key.split("/"))
-
-
-def _compare(asked: Asked, wanted: tuple[int, int], told: _Told) -> None:
-    found = normal_etag(told.etag)
-    if asked.oid is None or found != normal_etag(asked.oid.etag):
-        raise BadResponse(f"{asked.name}: the answer's ETag is {found}, of another version")
-    if told.size < wanted[1]:
-        raise ObjectChanged(f"{asked.name}: asked up to {wanted[1]}, has {told.size} bytes")
-    if told.range != wanted:
-        raise BadResponse(f"{asked.name}: asked for bytes {wanted}, the answer holds {told.range}")

@@ -35,6 +35,10 @@ class Versions:
         while len(self._ids) > KNOWN:
             self._ids.popitem(last=False)
 
+    def is_replaced(self, oid: ObjectId) -> bool:
+        """Whether the object is known to be of another ETag by now; for any thread."""
+        return oid in self._replaced
+
     async def read(self, oid: ObjectId, get: Callable[[ObjectId], Awaitable[T]]) -> T:
         """What `get` gives for that ETag, by its version id where it is not the current one.
 
