@@ -245,7 +245,7 @@ anything = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted({*V3, *V2})), anything), st.booleans())
 def test_no_metadata_at_all_fails_otherwise(changes: dict[str, Any], is_v3: bool) -> None:
     text = json.dumps({**(V3 if is_v3 else V2), **changes}).encode()

@@ -147,7 +147,9 @@ def parse_v2_array(data: bytes, attributes: Mapping[str, Any]) -> ArrayMetadata:
     found = _Fields(_parse(data))
     _check_v2(found)
     shape = found.extents("shape")
-    codecs = [*(found.get("filters") or ()), *filter(None, [found.get("compressor")])]
+    codecs = found.list("filters") if found.get("filters") is not None else []
+    if (compressor := found.get("compressor")) is not None:
+        codecs = [*codecs, compressor]
     name, size = _v2_type(found.any("dtype"))
     names = attributes.get("_ARRAY_DIMENSIONS")
     separator = found.get("dimension_separator") or "."
