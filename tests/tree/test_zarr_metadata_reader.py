@@ -220,6 +220,15 @@ def test_what_is_wrong_is_said_by_its_name(change: dict[str, Any], said: str) ->
     assert said in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "dtype",
+    [None, 4, {"names": 1}, "zz", [["a"]], [["a", "i4", -1]], [["a", "i4", 10**30]], [[1, 2]]],
+)
+def test_a_type_that_numpy_has_not_is_said(dtype: Any) -> None:
+    with pytest.raises(BadMember, match="^dtype: "):
+        parse_v2_array(json.dumps({**V2, "dtype": dtype}).encode(), {})
+
+
 @pytest.mark.parametrize(("name", "size"), [("r16", 2), ("r²", None), ("r" + "9" * 9000, None)])
 def test_only_raw_bits_of_a_number_have_a_size(name: str, size: int | None) -> None:
     found = parse_v3(json.dumps({**V3, "data_type": name}).encode())

@@ -303,9 +303,11 @@ def _v3_type(value: Any) -> tuple[str, int | None]:
 
 
 def _v2_type(value: Any) -> tuple[str, int | None]:
+    if not isinstance(value, str | list):  # numpy takes None for float64
+        _refuse("dtype", "a string or a list of fields", value)
     try:
         found = np.dtype(list(map(_field, value)) if isinstance(value, list) else value)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadMember(f"dtype: {_shown(value)}: {error}") from error
     return str(found), None if found.hasobject else found.itemsize
 
