@@ -225,7 +225,7 @@ def test_what_is_wrong_is_said_by_its_name(change: dict[str, Any], said: str) ->
     [None, 4, {"names": 1}, "zz", [["a"]], [["a", "i4", -1]], [["a", "i4", 10**30]], [[1, 2]]],
 )
 def test_a_type_that_numpy_has_not_is_said(dtype: Any) -> None:
-    with pytest.raises(BadMember, match="^dtype: "):
+    with pytest.raises(BadMember, match=r"^dtype: "):
         parse_v2_array(json.dumps({**V2, "dtype": dtype}).encode(), {})
 
 
