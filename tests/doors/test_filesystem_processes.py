@@ -106,7 +106,7 @@ def test_threads_that_come_first_wait_for_one_tree(
     made = S3ZipFileSystem(**options, skip_instance_cache=True)
 
     def tree() -> object:
-        everybody.wait(60)
+        everybody.wait(100)
         return made.tree
 
     with ThreadPoolExecutor(8) as pool:
@@ -128,19 +128,19 @@ original = buckets.build_tree
 
 def build(*arguments, **more):
     building.set()
-    assert forked.wait(60)
+    assert forked.wait(200)
     return original(*arguments, **more)
 
 if when == "building":  # another thread holds what it takes to build a tree
     buckets.build_tree = build
     thread = threading.Thread(target=filesystem.ls, args=[path])
     thread.start()
-    assert building.wait(60)
+    assert building.wait(200)
 else:  # connections are open, and their threads
     assert filesystem.cat_file(path + "/b") == b"small"
 child = os.fork()
 if child == 0:
-    signal.alarm(80)
+    signal.alarm(240)
     buckets.build_tree = original
     content = filesystem.cat_file(path + "/a")
     both = filesystem.cat_ranges([path + "/a"] * 2, [0, 5], [2, 9])
@@ -153,6 +153,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.timeout(330)
 @pytest.mark.parametrize("when", ["building", "in use"])
 def test_a_forked_child_reads_by_connections_of_its_own(
     when: str, options: dict[str, Any], path: str
@@ -163,6 +164,6 @@ def test_a_forked_child_reads_by_connections_of_its_own(
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
