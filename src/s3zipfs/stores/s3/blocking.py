@@ -1,8 +1,7 @@
 """Small ranges that somebody waits for: one GET in a thread of its own, past the network's loop.
 
-A GET of 64 KiB takes 250 µs of CPU so, and 650 as a coroutine behind all that retries and tells of
-progress (16 readers): there it changes threads eight times. What is out of the ordinary is left to
-that way: whatever goes wrong here is asked for there.
+A coroutine behind all that retries and tells of progress takes twice the CPU: it changes threads
+eight times. What is out of the ordinary is left to that way: what goes wrong here is asked there.
 """
 
 from __future__ import annotations
