@@ -27,7 +27,7 @@ test-zarr: $(VENV) $(ZARR2_ENV) $(ECOSYSTEM_ENV) tools ## every Zarr door, into 
 	@scripts/bootstrap-system.sh fusermount3:fuse3 zip:zip 7z:p7zip-full redis-server:redis-server
 	@scripts/tools-ferretdb.sh
 	@$(if $(ARGS),,rm -rf .tools/compatibility)
-	@status=0; $(BIN)/pytest tests/zarr $(ARGS) || status=$$?; \
+	@status=0; $(BIN)/pytest --compatibility tests/zarr $(ARGS) || status=$$?; \
 		$(BIN)/python scripts/compatibility.py || status=$$?; exit $$status
 
 soak: $(VENV) tools ## ten minutes of faults at random, then versions and kill -9 (SOAK_SECONDS= each)

@@ -1,7 +1,7 @@
 """Writes docs/compatibility.md from what the tests of tests/zarr found; `make test-zarr` runs it.
 
-Each test module that has rows leaves `.tools/compatibility/MODULE.json` (`record`). A run of some
-tests replaces their rows only. The page has no date and no path: what changes nothing in the rows
+With `--compatibility` each test module that has rows leaves `.tools/compatibility/MODULE.json`
+(`record`). A run of some tests replaces their rows only. The page has no date and no path: what changes nothing in the rows
 or versions leaves it as it was.
 """
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -84,7 +85,7 @@ class Environment:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.folder = TESTS.parent / ".venv" if name == "main" else TOOLS / f"env-{name}"
+        self.folder = Path(sys.prefix) if name == "main" else TOOLS / f"env-{name}"
         self.python = self.folder / "bin" / "python"
 
     def versions(self) -> str:

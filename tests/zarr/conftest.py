@@ -27,6 +27,12 @@ _rows: dict[str, dict[tuple[str, str], Row]] = {}  # of each module
 _versions: dict[str, dict[str, set[str]]] = {}  # of each module: for each section
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--compatibility", action="store_true", help="write rows down for docs/compatibility.md"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "row(section, name, *, reason='', note=''): a row of docs/compatibility.md"
@@ -67,7 +73,10 @@ def _note(item: pytest.Item, row: Row) -> None:
     lines.update(Environment(name).versions() for name in names)
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Not known to a run of all tests, which finds this file late.
+    if not session.config.getoption("--compatibility", default=False):
+        return
     for module, rows in _rows.items():
         versions = {name: frozenset(lines) for name, lines in _versions[module].items()}
         record(module, Found(tuple(rows.values()), versions))
