@@ -23,8 +23,6 @@ from zarr.core.buffer import Buffer, cpu, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore
 from zarr.testing.store import StoreTests
 
-from s3zipfs import S3ZipFileSystem
-
 LEFT_OUT = {
     *("test_set", "test_set_many", "test_set_not_open", "test_set_if_not_exists"),
     *("test_delete", "test_delete_dir", "test_delete_nonexistent_key_does_not_raise"),
@@ -164,9 +162,8 @@ class TestFsspecStoreByUrl(ReadOnlyStoreTests):
     def store_kwargs(self, at: Any, s3client: Any) -> dict[str, Any]:
         type(self).written = Written(s3client, at.bucket, f"{next(_numbers)}.zarr.zip")
         place = Place.of(at.path, at.bucket, at.server, self.written.key)
-        filesystem = S3ZipFileSystem(**place.options, ttl=0, asynchronous=True)
-        path = f"{at.bucket}/{self.written.key}"
-        return {"fs": filesystem, "path": path, "read_only": True}
+        store = FsspecStore.from_url(place.url, storage_options={**place.options, "ttl": 0})
+        return {"fs": store.fs, "path": store.path, "read_only": True}
 
     def test_store_repr(self, store: Any) -> None:
         assert repr(store).endswith(f", {store.path})>")
