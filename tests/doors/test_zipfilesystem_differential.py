@@ -33,7 +33,7 @@ def answers(filesystem: Any, paths: list[str]) -> dict[str, Any]:
     def ask(name: str, question: Any) -> None:
         try:
             found[name] = question()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             found[name] = type(error)
 
     for path in paths:
@@ -45,7 +45,9 @@ def answers(filesystem: Any, paths: list[str]) -> dict[str, Any]:
         ask(f"isfile {path}", lambda p=path: filesystem.isfile(p))
         ask(f"find {path}", lambda p=path: filesystem.find(p))
         ask(f"find dirs {path}", lambda p=path: filesystem.find(p, withdirs=True))
-        ask(f"find 1 {path}", lambda p=path: filesystem.find(p, maxdepth=1))
+        for depth in (0, 1, 2):
+            ask(f"find {depth} {path}", lambda p=path, d=depth: filesystem.find(p, maxdepth=d))
+        ask(f"details {path}", lambda p=path: sorted(filesystem.find(p, detail=True)))
         ask(f"du {path}", lambda p=path: filesystem.du(p))
         if filesystem.isfile(path):
             ask(f"cat {path}", lambda p=path: filesystem.cat(p))

@@ -8,7 +8,7 @@ import errno
 import io
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from s3zipfs.filesystem.translated import Translated, as_os_error
 from s3zipfs.tree.nodes import Kind, Member, Node, ObjectFile
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
+from s3zipfs.zipformat.index import MemberIndex
 
 PIECE = 8 << 20  # bytes read of the tree at once
 TYPES = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.SYMLINK: "link"}
@@ -123,6 +124,28 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
         if on_error == "missing":
             on_error = pass_over_missing
         return super().walk(path, *arguments, on_error=on_error, **options)
+
+    def find(  # the names of an archive are in its index: 1 µs each, and 24 by `walk`
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
+        detail: bool = False,  # noqa: FBT001, FBT002
+        **options: Any,
+    ) -> Any:
+        """As fsspec's: the files below a directory, sorted; with `detail` a dict of their infos."""
+        path = self._strip_protocol(path)
+        wait = self._wait
+        if not detail and self.isdir(path) and not (maxdepth is not None and maxdepth < 1):
+            with Translated(path):
+                node = self._resolve(path, wait)
+                if isinstance(node, Member):
+                    index = self.tree.index(node.info, wait)
+                    own = [path] if withdirs and path else []
+                    depth = -1 if maxdepth is None else maxdepth
+                    below = names_below(index, node.number, path, depth, withdirs=withdirs)
+                    return sorted([*own, *below])
+        return super().find(path, maxdepth, withdirs, detail=detail, **options)
 
     def ukey(self, path: str) -> str:
         """The same for as long as the content is: made of the version, not of the name's times.
@@ -309,6 +332,20 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
 
     mkdir = makedirs = rmdir = rm = rm_file = touch = _refuse
     pipe = pipe_file = put = put_file = cp_file = copy = mv = _refuse
+
+
+def names_below(
+    index: MemberIndex, directory: int, path: str, depth: int, *, withdirs: bool
+) -> Iterator[str]:
+    """The paths of all files below a directory, so many levels deep (negative: all of them)."""
+    prefix = f"{path}/" if path else ""
+    for child in index.children(directory):
+        name = prefix + os.fsdecode(index.name(child))
+        is_directory = index.is_directory(child)
+        if withdirs or not is_directory:
+            yield name
+        if is_directory and depth != 1:
+            yield from names_below(index, child, name, depth - 1, withdirs=withdirs)
 
 
 def pass_over_missing(error: OSError) -> None:
