@@ -1,8 +1,8 @@
 """Writes docs/compatibility.md from what the tests of tests/zarr found; `make test-zarr` runs it.
 
 With `--compatibility` each test module that has rows leaves `.tools/compatibility/MODULE.json`
-(`record`). A run of some tests replaces their rows only. The page has no date and no path: what changes nothing in the rows
-or versions leaves it as it was.
+(`record`). A run of some tests replaces their rows only. The page has no date and no path: what
+changes nothing in the rows or versions leaves it as it was.
 """
 
 from __future__ import annotations

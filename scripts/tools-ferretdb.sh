@@ -8,7 +8,7 @@ module=github.com/FerretDB/FerretDB
 version=v1.24.0 # of version 1, the last that needs no PostgreSQL
 binary=.tools/bin/ferretdb
 
-if [ -x "$binary" ] && "$binary" --version | grep -qF "$version"; then
+if [ -x "$binary" ] && [[ $("$binary" --version) == *"version: $version"* ]]; then
     exit 0
 fi
 
