@@ -59,8 +59,8 @@ GROUP: Final = 2 << 20  # bytes of one request: the first reader waits for all o
 COST: Final = 16 << 20  # bytes fetched at a time, with GAP for each request: at most 64 of them
 MOST: Final = 16_384  # members of one archive; further ones are read as any other member
 AT_ONCE: Final = 4  # requests under way, after the first one
-# Nobody waits longer for a group, of which a small part is needed; where the first one took so
-# long, the others are left.
+# Nobody waits longer (and `GRACE_SECONDS`) for a group, of which a small part is needed; where the
+# first one took so long, the others are left.
 PATIENCE: Final = 1.0  # seconds
 
 _PART_OF_BUDGET: Final = 8  # one part in so many is for contents that are kept
