@@ -98,6 +98,19 @@ def test_errors_are_those_that_python_programs_catch(
         filesystem.open(f"{bucket}/new", "wb")
 
 
+def test_keys_may_have_our_names_too(
+    filesystem: S3ZipFileSystem, s3server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    keys = {"access_key": s3server.access_key, "secret_key": s3server.secret_key}
+    named = S3ZipFileSystem(endpoint_url=s3server.endpoint, **keys)
+    assert named.cat_file(f"{bucket}/data/x.zip/a.txt") == b"hello"
+    assert "secret_key" not in named.to_dict(include_password=False)
+    S3ZipFileSystem.clear_instance_cache()
+    named.close()
+
+
 def test_it_travels_by_pickle_without_secrets(filesystem: S3ZipFileSystem, bucket: str) -> None:
     assert filesystem.cat_file(f"{bucket}/data/x.zip/a.txt") == b"hello"
     packed = pickle.dumps(filesystem)

@@ -40,9 +40,8 @@ class S3ZipFileSystem(ReadOnlyFileSystem):
         names = Settings.model_fields.keys()
         given = {name: options.pop(name) for name in list(options) if name in names}
         super().__init__(**options)
-        self._settings = load_settings(
-            access_key=key, secret_key=secret, session_token=token, **given
-        )
+        keys = {"access_key": key, "secret_key": secret, "session_token": token}
+        self._settings = load_settings(**{**keys, **given})
         self._opened: tuple[int, OpenTree] | None = None  # of the process of that number
 
     @property
