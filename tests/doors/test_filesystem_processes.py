@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -17,7 +18,8 @@ from trees import zipped
 
 from s3zipfs import S3ZipFileSystem
 from s3zipfs.build import build_tree
-from s3zipfs.filesystem import buckets
+from s3zipfs.filesystem import buckets, shared
+from s3zipfs.tree.tree import Tree
 
 CONTENT = bytes(range(256)) * 9000
 
@@ -92,6 +94,23 @@ def test_the_last_to_close_closes_the_tree(options: dict[str, Any], path: str) -
     one.close()
 
 
+def test_a_tree_that_nobody_uses_any_more_is_closed(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "LINGER", 0.0)
+    made = S3ZipFileSystem(**options, ttl=7.5, skip_instance_cache=True)
+    tree, closed = made.tree, threading.Event()
+
+    def close() -> None:
+        Tree.close(tree)
+        closed.set()
+
+    monkeypatch.setattr(tree, "close", close)
+    del made
+    gc.collect()
+    assert closed.wait(100)
+
+
 def test_threads_that_come_first_wait_for_one_tree(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +138,8 @@ FORKED = """
 import json, os, signal, sys, threading
 from s3zipfs import S3ZipFileSystem
 from s3zipfs.build import build_tree
-from s3zipfs.filesystem import buckets
+from s3zipfs.filesystem import buckets, shared
+from s3zipfs.tree.tree import Tree
 
 options, path, when = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
 filesystem = S3ZipFileSystem(**options)
