@@ -136,17 +136,17 @@ def _check(tree: Tree, settings: Settings) -> None:
 
     What it does answer ends this: a bucket that is missing, a key that is refused.
     """
-    give_up = time.monotonic() + settings.retry
-    is_told = False
+    give_up = None
     while True:
         try:
             return tree.check(Wait(settings.timeout))
         except (StoreUnavailable, DeadlineExceeded) as error:
+            if give_up is None:
+                give_up = time.monotonic() + settings.retry
+                if settings.retry:
+                    log.warning("%s; asked again for %g s (--retry)", error, settings.retry)
             if time.monotonic() + RETRY_SECONDS > give_up:
                 raise
-            if not is_told:
-                log.warning("%s; asked again for up to %g s (--retry)", error, settings.retry)
-                is_told = True
         time.sleep(RETRY_SECONDS)
 
 
