@@ -55,9 +55,10 @@ def wait_until_blocked(
 def _is_in(process: subprocess.Popen[bytes], calls: Collection[str]) -> bool:
     assert isinstance(process.args, list)
     folder = Path(f"/proc/{process.pid}")
+    last = b"\0%s\0" % str(process.args[-1]).encode()
     try:
-        words = (folder / "cmdline").read_bytes().split(b"\0")
-        where = (folder / "syscall").read_text().split()[0]
-    except OSError:
+        is_itself = (folder / "cmdline").read_bytes().endswith(last)
+        call = (folder / "syscall").read_text().partition(" ")[0]
+    except OSError:  # it ends
         return False
-    return words[-2] == process.args[-1].encode() and where in calls
+    return is_itself and call in calls

@@ -271,9 +271,9 @@ def test_skippable_zstd_frames_are_skipped() -> None:
 
 def test_ten_thousand_empty_frames_are_quick() -> None:
     data = packed.zstandard(b"") * 100_000 + packed.zstandard(b"end")
-    started = time.monotonic()
+    started = time.process_time()  # the machine may be busy otherwise
     assert whole(member(b"end", data, ZSTANDARD), data) == b"end"
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_lzma_without_an_end_marker() -> None:
