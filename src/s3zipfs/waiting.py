@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Semaphore
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from s3zipfs.errors import DeadlineExceeded, Interrupted, TooManyWaiting
 
@@ -44,6 +43,16 @@ class Transfer(Future[T]):
         self.progressed = time.monotonic()
 
 
+class Places(Protocol):
+    """How many may wait at once, where that has a bound."""
+
+    def acquire(self) -> bool:
+        """Take one; False where there is none left."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """How long one operation may wait, and how it learns that nobody wants the answer any more.
@@ -55,7 +64,7 @@ class Wait:
 
     timeout: float
     interrupted: Callable[[], bool] = never_interrupted
-    places: Semaphore | None = None  # how many may wait at once; None: any number
+    places: Places | None = None  # where it may wait; None: anywhere
     # Told what to call, from any thread, once `interrupted` has changed; None: it must be asked.
     on_interrupt: Callable[[Callable[[], None]], None] | None = None
 
@@ -69,7 +78,7 @@ class Wait:
             return future.result()
         if self.places is None:
             return self._wait(future)
-        if not self.places.acquire(blocking=False):
+        if not self.places.acquire():
             raise TooManyWaiting("too many operations wait for the store already")
         try:
             return self._wait(future)

@@ -18,7 +18,7 @@ from typing import NoReturn
 from s3zipfs.errors import MountError
 from s3zipfs.fuse import mountpoint, readahead
 from s3zipfs.fuse.mountpoint import MountEntry
-from s3zipfs.fuse.operations import MAX_THREADS, Operations
+from s3zipfs.fuse.operations import Operations
 from s3zipfs.fuse.session import Session
 from s3zipfs.tree.tree import Tree
 
@@ -72,7 +72,7 @@ def serve(
     """
     operations = Operations(tree, timeout=timeout)
     options = _options(source, allow_other=allow_other)
-    session = Session(operations.handlers(), str(path), options, MAX_THREADS)
+    session = Session(operations.handlers(), str(path), options, operations.crew)
     inbox: _Inbox = queue.SimpleQueue()
     _catch_signals(inbox)
     # As late as this: a dead mount says that it is dead, while an empty directory would lie.

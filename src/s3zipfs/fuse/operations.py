@@ -17,6 +17,7 @@ from s3zipfs.errors import (
 )
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.answers import Answers, no_entry
+from s3zipfs.fuse.crew import Crew
 from s3zipfs.fuse.directories import Directories
 from s3zipfs.fuse.errnos import ORDINARY, errno_of
 from s3zipfs.fuse.inodes import Inodes
@@ -68,7 +69,7 @@ class Operations:
         self._answers = Answers(self._inodes)
         self._rereads = Rereads()
         self._directories = Directories(tree, self._inodes, self._answers, self._wait)
-        self._places = threading.Semaphore(MAX_WAITING)
+        self.crew = Crew(most=MAX_THREADS, waiting=MAX_WAITING)
         self._stopping = False
         self._under_way = UnderWay()
         self._invalidations = Invalidations(self._under_way)
@@ -155,7 +156,7 @@ class Operations:
         def interrupted() -> bool:
             return self._stopping or request.interrupted
 
-        return Wait(self._timeout, interrupted, self._places, request.on_interrupt)
+        return Wait(self._timeout, interrupted, self.crew, request.on_interrupt)
 
     # Connection
 

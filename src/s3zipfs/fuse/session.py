@@ -1,4 +1,4 @@
-"""One mount's connection to the kernel: requests in, replies out, on as many threads as it takes.
+"""One mount's connection to the kernel: requests in, replies out, on the threads of a crew.
 
 libfuse makes the mount; its loop is not used. A request through it and ctypes took twice the CPU
 of one that is read and answered here (19,000 files of 64 KiB opened, read and closed, and 10,000
@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from s3zipfs.errors import MountError
 from s3zipfs.fuse import lowlevel
 from s3zipfs.fuse import protocol as p
+from s3zipfs.fuse.crew import Crew
 from s3zipfs.fuse.protocol import Opcode
 
 log = logging.getLogger(__name__)
 
-MAX_IDLE = 16  # threads that wait for requests; those of a burst end after it
 _MOST_PARTS = os.sysconf("SC_IOV_MAX") - 1  # of one writev, less the header
 
 # The kernel's answers to a read of the device that is no request (fuse_dev_do_read)
@@ -80,17 +80,15 @@ class Session:
         handlers: Mapping[Opcode, Handler],
         mountpoint: str,
         options: Sequence[str],
-        max_threads: int,
+        crew: Crew,
     ) -> None:
         self.mountpoint = os.path.abspath(mountpoint)  # noqa: PTH100 - libfuse does chdir("/")
         self._mount = lowlevel.Mount(options)
         self._device = -1
         self._handlers = {int(opcode): handler for opcode, handler in handlers.items()}
         self._handlers[int(Opcode.INTERRUPT)] = self._interrupt
-        self._max_threads = max_threads
-        self._lock = threading.Lock()  # guards the counts
-        self._threads = 0
-        self._idle = 0  # of them, waiting for a request
+        self._crew = crew
+        self._buffers = threading.local()  # each thread's own, for requests
         self._active: dict[int, Request] = {}  # by unique; single operations of it are atomic
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()  # errno, 0 after an unmount
 
@@ -106,7 +104,7 @@ class Session:
 
     def run(self) -> int:
         """Answer requests until unmounted or told to exit; the errno where it failed."""
-        if not self._start_thread():
+        if not self._crew.start(self._serve):
             return errno.EAGAIN
         return self._ended.get()
 
@@ -144,55 +142,28 @@ class Session:
             if failed.errno not in _UNMOUNTED and failed.errno != errno.ENOENT:  # not known to it
                 log.warning("the kernel refused an invalidation: %s", failed)
 
-    # Threads
-
-    def _start_thread(self) -> bool:
-        with self._lock:
-            self._threads += 1
-            self._idle += 1
-            name = f"s3zipfs-fuse-{self._threads}"
+    def _serve(self) -> bool:
+        """Read and answer one request; False where there are no more."""
+        buffer = self._buffer()
+        self._crew.reads()
         try:
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
-        except RuntimeError as failed:  # the process may have no more
-            log.warning("requests wait for a thread: %s", failed)
-            with self._lock:
-                self._threads -= 1
-                self._idle -= 1
+            length = os.readv(self._device, [buffer])
+        except OSError as failed:
+            self._crew.has_read()
+            if failed.errno in _AGAIN:
+                return True
+            self._ended.put(0 if failed.errno in _UNMOUNTED else failed.errno or errno.EIO)
             return False
+        self._crew.has_read()
+        self._answer(buffer, memoryview(buffer), length)
         return True
 
-    def _serve(self) -> None:
-        """Read and answer, one request at a time; another thread reads meanwhile."""
-        buffer = bytearray(p.REQUEST_SIZE)
-        buffers, view = [buffer], memoryview(buffer)
-        while True:
-            try:
-                length = os.readv(self._device, buffers)
-            except OSError as failed:
-                if failed.errno in _AGAIN:
-                    continue
-                self._ended.put(0 if failed.errno in _UNMOUNTED else failed.errno or errno.EIO)
-                return
-            if self._take():
-                self._start_thread()
-            self._answer(buffer, view, length)
-            if not self._stay():
-                return
-
-    def _take(self) -> bool:
-        """This thread is busy; whether another one is needed to read on."""
-        with self._lock:
-            self._idle -= 1
-            return self._idle == 0 and self._threads < self._max_threads
-
-    def _stay(self) -> bool:
-        """This thread is idle again; whether it is to wait for more."""
-        with self._lock:
-            if self._idle >= MAX_IDLE:
-                self._threads -= 1
-                return False
-            self._idle += 1
-            return True
+    def _buffer(self) -> bytearray:
+        try:
+            found: bytearray = self._buffers.found
+        except AttributeError:
+            found = self._buffers.found = bytearray(p.REQUEST_SIZE)
+        return found
 
     def _answer(self, buffer: bytearray, view: memoryview, length: int) -> None:
         header = p.IN_HEADER.unpack_from(buffer)

@@ -1,0 +1,163 @@
+"""The threads that answer requests: few at work, others wait for the store or stand by.
+
+More at work than there are CPUs only take the GIL from each other: each request would wake another
+one, while the one that has just answered could go on with the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+AT_WORK: Final = max(2, os.cpu_count() or 1)
+STANDING_BY: Final = 16  # threads of a burst end after it, but for these
+# Seconds without a request being read after which one more is put to work: those that are may be
+# held up by a disk that hangs, or by a decoder.
+HELD_UP: Final = 0.05
+
+
+class Crew:
+    """At most `most` threads; of these `waiting` may wait for the store at once (`Places`)."""
+
+    def __init__(self, *, most: int, waiting: int) -> None:
+        self._most = most
+        self._work: Callable[[], bool] = lambda: False
+        self._lock = threading.Lock()  # guards the counts
+        self._waiting = waiting  # places left
+        self._threads = 0
+        self._at_work = 0
+        self._standing_by = 0
+        self._reading = 0  # of those at work, waiting for a request
+        self._read = 0  # requests, ever
+        self._call: queue.SimpleQueue[None] = queue.SimpleQueue()  # for those that stand by
+        self._none_reads = threading.Event()
+        self._ended = threading.Event()
+
+    def start(self, work: Callable[[], bool]) -> bool:
+        """Put threads to `work`, again and again until it says False; whether there is one.
+
+        It calls `reads` before it waits for a request, and `has_read` after.
+        """
+        self._work = work
+        if not self._call_one(at_most=1):
+            return False
+        for number in range(2, AT_WORK + 1):
+            self._call_one(at_most=number)
+        name = "s3zipfs-fuse-lookout"
+        try:
+            threading.Thread(target=self._look_out, name=name, daemon=True).start()
+        except RuntimeError as failed:
+            log.warning("nobody looks after requests that are held up: %s", failed)
+        return True
+
+    def stop(self) -> None:
+        """There is no more work; those that stand by learn it as well."""
+        self._ended.set()
+        self._none_reads.set()
+        with self._lock:
+            standing_by, self._standing_by = self._standing_by, 0
+        for _ in range(standing_by):
+            self._call.put(None)
+
+    # For the work
+
+    def reads(self) -> None:
+        """This thread waits for a request."""
+        with self._lock:
+            self._reading += 1
+
+    def has_read(self) -> None:
+        """It has one."""
+        with self._lock:
+            self._reading -= 1
+            self._read += 1
+            none_reads = not self._reading
+        if none_reads and not self._none_reads.is_set():
+            self._none_reads.set()
+
+    # `waiting.Places`
+
+    def acquire(self) -> bool:
+        """This thread is about to wait: another one may work. False where too many wait."""
+        with self._lock:
+            if self._waiting == 0:
+                return False
+            self._waiting -= 1
+            self._at_work -= 1
+        self._call_one(at_most=AT_WORK)
+        return True
+
+    def release(self) -> None:
+        """It goes on."""
+        with self._lock:
+            self._waiting += 1
+            self._at_work += 1
+
+    # Threads
+
+    def _call_one(self, *, at_most: int) -> bool:
+        """Put one more to work, unless so many are; False where there is none."""
+        with self._lock:
+            if self._at_work >= at_most:
+                return True
+            stands_by = self._standing_by > 0
+            if not stands_by and self._threads >= self._most:
+                return False
+            self._at_work += 1
+            self._standing_by -= stands_by
+            self._threads += not stands_by
+            number = self._threads
+        if stands_by:
+            self._call.put(None)
+            return True
+        try:
+            name = f"s3zipfs-fuse-{number}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+        except RuntimeError as failed:  # the process may have no more
+            log.warning("requests wait for a thread: %s", failed)
+            with self._lock:
+                self._threads -= 1
+                self._at_work -= 1
+            return False
+        return True
+
+    def _serve(self) -> None:
+        while self._work():
+            if not self._stay():
+                return
+        self.stop()
+
+    def _stay(self) -> bool:
+        """Stand by where enough are at work; False where enough do that, too."""
+        with self._lock:
+            if self._at_work <= AT_WORK:
+                return True
+            self._at_work -= 1
+            if self._standing_by >= STANDING_BY:
+                self._threads -= 1
+                return False
+            self._standing_by += 1
+        self._call.get()  # who calls has counted it in
+        return True
+
+    def _look_out(self) -> None:
+        """Put one more to work where all that are have been held up."""
+        while True:
+            self._none_reads.wait()
+            with self._lock:
+                read = self._read
+            if self._ended.wait(HELD_UP):
+                return
+            self._none_reads.clear()
+            with self._lock:
+                is_held_up = not self._reading and self._read == read
+                at_work = self._at_work
+            if is_held_up:
+                self._none_reads.set()
+                self._call_one(at_most=at_work + 1)
