@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIRST_WINDOW = 4  # reads of the present size, fetched ahead at the second read in order
+LARGE_MEMBER = 1 << 20  # bytes; of whole members only so much, or one of them
 MAX_WINDOW = 32 << 20  # bytes
 
 # Who reads a member in order mostly reads it to its end, but may stop behind it: past that, no more
@@ -26,6 +27,9 @@ MAX_STREAMS = 64  # per object, as many as readers at once; the one idle for lon
 # The kernel sends the reads of one readahead window in any order, and members are separated by
 # headers: a read within two of its own lengths of a stream's end still belongs to it.
 SLACK = 2
+# At the second read of a stream no more than this: of 60 random chunks of 1 MB in 484 MB, half as
+# many bytes again were fetched ahead for nothing.
+SECOND_SLACK = 128 << 10  # bytes
 # Several threads that share one stream drift apart: what is read this far behind its end belongs
 # to it as well.
 LAG = 4 << 20  # bytes
@@ -65,12 +69,15 @@ class StreamTable:
         stream.end = end
         stream.ahead = max(stream.ahead, end)
         inside = (self._size if until is None else until) - end
-        most = max(inside, self._beyond(stream, length), FIRST_WINDOW * length)
+        first_window = FIRST_WINDOW * length
+        if not inside:  # whole members are read: whether the next is wanted too is not known yet
+            first_window = min(first_window, max(length, LARGE_MEMBER))
+        most = max(inside, self._beyond(stream, length), first_window)
         window = min(stream.window, most)
         step = max(window // 4, min(window // 2, LEAST_STEP))
         if stream.ahead - end > window - step:
             return None
-        stream.window = min(max(2 * stream.window, FIRST_WINDOW * length), MAX_WINDOW, most)
+        stream.window = min(max(2 * stream.window, first_window), MAX_WINDOW, most)
         first, reach = stream.ahead, min(end + stream.window, self._next_beginning(end))
         stream.ahead = max(first, reach)
         return (first, reach) if reach > first else None
@@ -105,11 +112,10 @@ class StreamTable:
         ]
 
     def _find(self, start: int, slack: int) -> _Stream | None:
-        for stream in reversed(
-            self._streams
-        ):  # 64 by max and min are 100 µs
+        for stream in reversed(self._streams):  # 64 by max and min are 100 µs
             behind = stream.end - start
-            is_near = -slack <= behind <= slack
+            near = slack if stream.window else min(slack, SECOND_SLACK)
+            is_near = -near <= behind <= near
             was_passed = 0 <= behind <= stream.read and behind <= LAG
             if is_near or was_passed or stream.end <= start <= stream.ahead:
                 return stream
