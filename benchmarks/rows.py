@@ -309,7 +309,7 @@ def _fsspec(data: Data) -> list[Row]:
             "zarr",
             None,
             (
-                figure("open + 1 chunk, s", higher=False),
+                figure("open + 1 chunk, s", 3, higher=False),
                 figure("open of 20,000 members, s", 3, higher=False),
                 figure("point, ms", 10, higher=False),
                 figure("whole, MB/s", 1.3),
