@@ -7,7 +7,7 @@ from pathlib import Path
 import compatibility
 import pytest
 from compatibility import Found, Outcome, Row, record, render
-from environments import Environment, Results
+from environments import Environment, Results, skip_without
 
 SCRIPT = """
 import os
@@ -53,6 +53,17 @@ def test_a_row_that_fails_or_never_ran_fails_its_test(
 ) -> None:
     with pytest.raises(pytest.fail.Exception, match=told):
         results.check(row)
+
+
+def test_what_is_missing_is_a_skip_here_and_a_failure_where_all_must_be_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("S3ZIPFS_REQUIRE_MINIO", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no environment"):
+        skip_without("no environment")
+    monkeypatch.setenv("S3ZIPFS_REQUIRE_MINIO", "1")
+    with pytest.raises(pytest.fail.Exception, match="no environment"):
+        skip_without("no environment")
 
 
 def page(*rows: Row) -> str:
