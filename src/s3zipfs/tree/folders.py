@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 from s3zipfs.budget import MemoryBudget
-from s3zipfs.errors import NotFound
-from s3zipfs.stores.base import BucketInfo, ListPage, ObjectInfo, ObjectStore
+from s3zipfs.errors import AccessDenied, NotFound
+from s3zipfs.stores.base import ListPage, ObjectInfo, ObjectStore
 from s3zipfs.stores.network import Network
+from s3zipfs.tree.buckets import BucketList
 from s3zipfs.tree.listing import Listing, Row, Shadowed
 from s3zipfs.tree.names import decode_component, encode_component
 from s3zipfs.tree.nodes import FOREVER, DirEntry, Folder, Found, Member, Node, ObjectFile
@@ -55,21 +56,8 @@ class Folders:
         self._names: OrderedDict[tuple[Folder, bytes], tuple[Node | None, float]] = OrderedDict()
         self._asked: OrderedDict[Folder, float] = OrderedDict()  # looked into lately, not listed
         self._pins = Pins(store, network, patterns)
-        self._buckets: tuple[tuple[BucketInfo, ...], float] = ((), 0.0)
+        self.buckets = BucketList(store, network, lambda: self.ttl)
         budget.add_reclaimer(self._reclaim)
-
-    # Buckets
-
-    def buckets(self, wait: Wait) -> tuple[tuple[BucketInfo, ...], float]:
-        """All buckets, and for how many seconds more they are believed."""
-        with self._lock:
-            known, until = self._buckets
-        if (now := time.monotonic()) < until:
-            return known, until - now
-        known = wait.result(self._network.submit(self._store.list_buckets()))
-        with self._lock:
-            self._buckets = known, now + self.ttl
-        return known, max(0.0, now + self.ttl - time.monotonic())
 
     # Listings
 
@@ -178,7 +166,10 @@ class Folders:
         if not asked:
             return None
         listing = self.listing(folder)
-        listing.load_next(0, wait)
+        try:
+            listing.load_next(0, wait)
+        except AccessDenied:  # of all; what begins with one name may be allowed
+            return None
         return listing
 
     def _lookup_alone(self, folder: Folder, name: bytes, wait: Wait) -> tuple[Node | None, float]:

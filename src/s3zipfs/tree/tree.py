@@ -96,7 +96,7 @@ class Tree:
     def check(self, wait: Wait) -> None:
         """One cheap request for each source, so that a mount fails before it says it is ready."""
         if not self._sources:
-            self._folders.buckets(wait)
+            self._folders.buckets.all(wait)
         for folder in self._sources.values():
             listing = self._folders.listing(folder)
             listing.load_next(0, wait)
@@ -134,11 +134,8 @@ class Tree:
                 raise NotADirectory(f"{info.id}: not a directory")
 
     def _lookup_bucket(self, name: bytes, wait: Wait) -> Found:
-        buckets, valid_for = self._folders.buckets(wait)
-        for bucket in buckets:
-            if bucket.name.encode() == name:
-                return Found(Folder(bucket.name, ""), valid_for)
-        raise NotFound(f"no bucket {name!r}", valid_for=valid_for)
+        valid_for = self._folders.buckets.find(name, wait)
+        return Found(Folder(name.decode(), ""), valid_for)
 
     def resolve(self, path: bytes, wait: Wait) -> Node:
         """The node at a path below the root; empty components are passed over.
@@ -200,7 +197,7 @@ class Tree:
                 for following, (name, folder) in enumerate(sources, offset + 1):
                     yield DirEntry(name, folder, following, FOREVER)
             case Buckets():
-                buckets, valid_for = self._folders.buckets(wait)
+                buckets, valid_for = self._folders.buckets.all(wait)
                 for following, bucket in enumerate(buckets[offset:], offset + 1):
                     folder = Folder(bucket.name, "")
                     yield DirEntry(bucket.name.encode(), folder, following, valid_for)
