@@ -10,7 +10,7 @@ import pytest
 from mounting import wait_until
 
 from s3zipfs.fuse import crew as crews
-from s3zipfs.fuse.crew import AT_WORK, STANDING_BY, Crew
+from s3zipfs.fuse.crew import READING, STANDING_BY, Crew
 
 SECONDS = 30.0
 Job = Callable[[], None]
@@ -28,7 +28,6 @@ class Device:
 
     def work(self) -> bool:
         self.threads.add(threading.current_thread())
-        self.crew.reads()
         job = self.requests.get()
         self.crew.has_read()
         if job is None:
@@ -78,10 +77,10 @@ def end(device: Device) -> None:
         assert not thread.is_alive(), "it was not told of the end"
 
 
-def test_no_more_work_at_once_than_there_are_cpus(device: Device) -> None:
+def test_no_more_read_and_work_at_once_than_there_are_cpus(device: Device) -> None:
     assert all_done(device.ask(500, lambda: None), 500)
-    assert device.most_busy <= AT_WORK
-    assert len(device.threads) <= AT_WORK
+    assert device.most_busy <= READING
+    assert len(device.threads) <= READING
 
 
 def test_who_waits_lets_another_one_work(device: Device) -> None:
@@ -111,7 +110,7 @@ def test_after_a_burst_few_stand_by(device: Device) -> None:
     wait_until(lambda: device.busy == 50, seconds=SECONDS, what="all of them wait")
     store.set()
     assert all_done(waiting, 50)
-    most = AT_WORK + STANDING_BY
+    most = READING + STANDING_BY
     wait_until(
         lambda: sum(t.is_alive() for t in device.threads) <= most, seconds=SECONDS, what="they end"
     )
@@ -129,10 +128,10 @@ def test_those_who_are_held_up_are_replaced() -> None:
     device = Device()
     assert device.crew.start(device.work)
     disk = threading.Event()
-    held_up = device.ask(2 * AT_WORK, lambda: void(disk.wait(SECONDS)))
+    held_up = device.ask(2 * READING, lambda: void(disk.wait(SECONDS)))
     assert all_done(device.ask(10, lambda: None), 10)
     disk.set()
-    assert all_done(held_up, 2 * AT_WORK)
+    assert all_done(held_up, 2 * READING)
     end(device)
 
 

@@ -1,7 +1,7 @@
-"""The threads that answer requests: few at work, others wait for the store or stand by.
+"""The threads that answer requests: few read them, others wait for the store or stand by.
 
-More at work than there are CPUs only take the GIL from each other: each request would wake another
-one, while the one that has just answered could go on with the next.
+Where many read, each request wakes another one, and they take the GIL from each other, while the
+one that has just answered could go on with the next.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-AT_WORK: Final = max(2, os.cpu_count() or 1)
+READING: Final = max(2, os.cpu_count() or 1)
 STANDING_BY: Final = 16  # threads of a burst end after it, but for these
-# Seconds without a request being read after which one more is put to work: those that are may be
+# Seconds without a request being read after which one more thread reads: those that work may be
 # held up by a disk that hangs, or by a decoder.
 HELD_UP: Final = 0.05
 
@@ -31,9 +31,8 @@ class Crew:
         self._lock = threading.Lock()  # guards the counts
         self._waiting = waiting  # places left
         self._threads = 0
-        self._at_work = 0
         self._standing_by = 0
-        self._reading = 0  # of those at work, waiting for a request
+        self._reading = 0  # waiting for a request, or on their way to it
         self._read = 0  # requests, ever
         self._call: queue.SimpleQueue[None] = queue.SimpleQueue()  # for those that stand by
         self._none_reads = threading.Event()
@@ -42,13 +41,13 @@ class Crew:
     def start(self, work: Callable[[], bool]) -> bool:
         """Put threads to `work`, again and again until it says False; whether there is one.
 
-        It calls `reads` before it waits for a request, and `has_read` after.
+        It calls `has_read` once it has a request.
         """
         self._work = work
-        if not self._call_one(at_most=1):
+        if not self._call_one():
             return False
-        for number in range(2, AT_WORK + 1):
-            self._call_one(at_most=number)
+        for _ in range(1, READING):
+            self._call_one()
         name = "s3zipfs-fuse-lookout"
         try:
             threading.Thread(target=self._look_out, name=name, daemon=True).start()
@@ -65,15 +64,8 @@ class Crew:
         for _ in range(standing_by):
             self._call.put(None)
 
-    # For the work
-
-    def reads(self) -> None:
-        """This thread waits for a request."""
-        with self._lock:
-            self._reading += 1
-
     def has_read(self) -> None:
-        """It has one."""
+        """This thread has a request."""
         with self._lock:
             self._reading -= 1
             self._read += 1
@@ -84,32 +76,30 @@ class Crew:
     # `waiting.Places`
 
     def acquire(self) -> bool:
-        """This thread is about to wait: another one may work. False where too many wait."""
+        """This thread is about to wait: let another one read. False where too many wait."""
         with self._lock:
             if self._waiting == 0:
                 return False
             self._waiting -= 1
-            self._at_work -= 1
-        self._call_one(at_most=AT_WORK)
+            none_reads = not self._reading
+        if none_reads:
+            self._call_one()
         return True
 
     def release(self) -> None:
         """It goes on."""
         with self._lock:
             self._waiting += 1
-            self._at_work += 1
 
     # Threads
 
-    def _call_one(self, *, at_most: int) -> bool:
-        """Put one more to work, unless so many are; False where there is none."""
+    def _call_one(self) -> bool:
+        """Let one more read; False where there is none."""
         with self._lock:
-            if self._at_work >= at_most:
-                return True
             stands_by = self._standing_by > 0
             if not stands_by and self._threads >= self._most:
                 return False
-            self._at_work += 1
+            self._reading += 1
             self._standing_by -= stands_by
             self._threads += not stands_by
             number = self._threads
@@ -123,7 +113,7 @@ class Crew:
             log.warning("requests wait for a thread: %s", failed)
             with self._lock:
                 self._threads -= 1
-                self._at_work -= 1
+                self._reading -= 1
             return False
         return True
 
@@ -134,11 +124,11 @@ class Crew:
         self.stop()
 
     def _stay(self) -> bool:
-        """Stand by where enough are at work; False where enough do that, too."""
+        """Read on, or stand by where enough do that; False where enough stand by as well."""
         with self._lock:
-            if self._at_work <= AT_WORK:
+            if self._reading < READING:
+                self._reading += 1
                 return True
-            self._at_work -= 1
             if self._standing_by >= STANDING_BY:
                 self._threads -= 1
                 return False
@@ -147,7 +137,7 @@ class Crew:
         return True
 
     def _look_out(self) -> None:
-        """Put one more to work where all that are have been held up."""
+        """Let one more read where those that work are held up."""
         while True:
             self._none_reads.wait()
             with self._lock:
@@ -157,7 +147,6 @@ class Crew:
             self._none_reads.clear()
             with self._lock:
                 is_held_up = not self._reading and self._read == read
-                at_work = self._at_work
             if is_held_up:
                 self._none_reads.set()
-                self._call_one(at_most=at_work + 1)
+                self._call_one()

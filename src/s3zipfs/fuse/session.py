@@ -145,7 +145,6 @@ class Session:
     def _serve(self) -> bool:
         """Read and answer one request; False where there are no more."""
         buffer = self._buffer()
-        self._crew.reads()
         try:
             length = os.readv(self._device, [buffer])
         except OSError as failed:
