@@ -48,7 +48,7 @@ def build_tree(
         store = RetryingStore(s3, timeout=settings.timeout)
     network = Network()
     budget = MemoryBudget(settings.memory)
-    cache = ExtentCache(budget, most_read=settings.memory // 4 if page_cache else None)
+    cache = ExtentCache(budget, most_read=settings.memory // 8 if page_cache else None)
     disk = DiskCache(settings.cache_dir, max_bytes=settings.block_cache_size, budget=budget)
     fetcher = Fetcher(store, network, cache, disk, max_requests=settings.max_requests)
     folders = Folders(
