@@ -98,6 +98,18 @@ def object_store(store: Store) -> Callable[[], Any]:
     return lambda: zarr.open_array(ObjectStore(client(store, TREE), read_only=True), mode="r")
 
 
+def s3zip(store: Store, archive: Archive) -> Callable[[], Any]:
+    """Opens the zipped array by our fsspec door, without a mount."""
+    options = {
+        "key": store.access_key,
+        "secret": store.secret_key,
+        "endpoint_url": store.endpoint,
+        "cache_dir": None,
+    }
+    url = f"s3zip://{archive.name}/{archive.key}"
+    return lambda: zarr.open_array(url, mode="r", storage_options=options)
+
+
 def fsspec_store(store: Store) -> Callable[[], Any]:
     """Opens the unzipped array by Zarr's FsspecStore, on s3fs."""
     options = {

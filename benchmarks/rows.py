@@ -304,6 +304,24 @@ def _fsspec(data: Data) -> list[Row]:
 
     return [
         Row(
+            "zarr_s3zip",
+            "Zarr 3, 512³ float32, by s3zip:// without a mount",
+            "zarr",
+            None,
+            (
+                _better("whole, MB/s", ObjectStore=1),
+                Figure("second pass, MB/s"),
+                Figure("open + 1 chunk, s", higher=False),
+            ),
+            {
+                OURS: lambda s, a: works.zarr_whole(references.s3zip(s, a), data.truth()),
+                "ObjectStore": lambda s, _: works.zarr_whole(
+                    references.object_store(s), data.truth()
+                ),
+            },
+            is_counted=False,
+        ),
+        Row(
             "fsspec_chain",
             "s3fs → ZipFileSystem → FSMap",
             "zarr",
