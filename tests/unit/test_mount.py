@@ -57,6 +57,7 @@ class Operations:
     """Always ready; `busy` operations never end."""
 
     busy = False
+    crew = None
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.initialised = threading.Event()
