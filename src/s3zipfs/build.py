@@ -30,12 +30,12 @@ def build_tree(
     sources: Sequence[str] = (),
     *,
     store: ObjectStore | None = None,
-    page_cache: bool = False,
+    kept: int = 1,
 ) -> Tree:
     """The tree of these sources (`s3://bucket[/prefix]`; none: all buckets). No request is made.
 
-    `store` takes the place of S3 (tests). `page_cache`: the kernel keeps what was read, so that
-    little of it is kept here.
+    `store` takes the place of S3 (tests). Of the memory one part in `kept` may hold what was read
+    to its end.
 
     Raises:
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
@@ -48,7 +48,7 @@ def build_tree(
         store = RetryingStore(s3, timeout=settings.timeout)
     network = Network()
     budget = MemoryBudget(settings.memory)
-    cache = ExtentCache(budget, most_read=settings.memory // 8 if page_cache else None)
+    cache = ExtentCache(budget, most_read=settings.memory // kept)
     disk = DiskCache(settings.cache_dir, max_bytes=settings.block_cache_size, budget=budget)
     fetcher = Fetcher(store, network, cache, disk, max_requests=settings.max_requests)
     folders = Folders(

@@ -92,7 +92,7 @@ def test_metadata_is_kept_where_all_else_that_was_read_is_given_up(
     wanted = [name for name in members if is_metadata(name)]
     memory.put("lab", "x.zip", zipped({**members, "large": bytes(48 << 20)}))
     settings = Settings(memory=64 << 20, cache_size=0)
-    tree = build_tree(settings, ["s3://lab"], store=store, page_cache=True)
+    tree = build_tree(settings, ["s3://lab"], store=store, kept=8)
     for name in wanted:
         read_name(tree, name)
     node = tree.resolve(b"x.zip/large", WAIT)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KEPT = 8  # one part in so many of the memory is for what was read: the kernel has it too
 FLUSH_SECONDS = 5.0  # at the end, for the disk: at most 64 MiB are waiting
 RETRY_SECONDS = 1.0  # from one question at the start to the next (`--retry`)
 
@@ -113,7 +114,7 @@ def _serve(
     from s3zipfs.build import build_tree  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
 
-    with contextlib.closing(build_tree(settings, sources, page_cache=True)) as tree:
+    with contextlib.closing(build_tree(settings, sources, kept=KEPT)) as tree:
         _check(tree, settings)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
         # read of 1 GiB, and an eighth of what Python took of it).

@@ -8,7 +8,7 @@ from typing import Any
 from s3zipfs.build import build_tree
 from s3zipfs.filesystem.paths import Paths
 from s3zipfs.filesystem.readonly import ReadOnlyFileSystem
-from s3zipfs.filesystem.shared import TREES, OpenTree, key_of
+from s3zipfs.filesystem.shared import KEPT, TREES, OpenTree, key_of
 from s3zipfs.settings import Settings, load_settings
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
@@ -57,7 +57,7 @@ class S3ZipFileSystem(ReadOnlyFileSystem):
         process, opened = os.getpid(), self._opened
         if opened is None or opened[0] != process:
             key = key_of(self._settings)
-            shared = TREES.open(self, key, lambda: build_tree(self._settings))
+            shared = TREES.open(self, key, lambda: build_tree(self._settings, kept=KEPT))
             opened = self._opened = process, shared
         return opened[1]
 

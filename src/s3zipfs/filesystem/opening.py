@@ -13,7 +13,7 @@ from fsspec.core import OpenFile
 
 from s3zipfs.build import build_tree
 from s3zipfs.errors import ObjectChanged
-from s3zipfs.filesystem.shared import TREES, OpenTree, key_of
+from s3zipfs.filesystem.shared import KEPT, TREES, OpenTree, key_of
 from s3zipfs.settings import Settings, load_settings
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.stores.files import FileStore
@@ -51,7 +51,7 @@ class S3Source:
             NotFound, AccessDenied: as the store says.
         """
         settings = self.settings
-        opened = TREES.open(user, key_of(settings), lambda: build_tree(settings))
+        opened = TREES.open(user, key_of(settings), lambda: build_tree(settings, kept=KEPT))
         tree = opened.tree
         if self.etag is None:
             return opened, tree.head(self.bucket, self.key, Wait(settings.timeout))
@@ -87,7 +87,7 @@ class FileSource:
         """
         settings = self.settings
         key = ("files", key_of(settings))
-        opened = TREES.open(user, key, lambda: build_tree(settings, store=FILES))
+        opened = TREES.open(user, key, lambda: build_tree(settings, store=FILES, kept=KEPT))
         info = FILES.add(self.file)
         weakref.finalize(user, FILES.remove, info)
         if self.etag is not None and info.id.etag != self.etag:
