@@ -33,15 +33,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "row(section, name, *, reason='', note=''): a row of docs/compatibility.md"
-    )
-    config.addinivalue_line(
-        "markers", "environment(name): runs programs of .tools/env-NAME; for `make test-zarr`"
-    )
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("environment"):
         if not Environment(mark.args[0]).python.exists():
