@@ -50,7 +50,14 @@ def build_tree(
     budget = MemoryBudget(settings.memory)
     cache = ExtentCache(budget, most_read=settings.memory // kept)
     disk = DiskCache(settings.cache_dir, max_bytes=settings.block_cache_size, budget=budget)
-    fetcher = Fetcher(store, network, cache, disk, max_requests=settings.max_requests)
+    fetcher = Fetcher(
+        store,
+        network,
+        cache,
+        disk,
+        in_threads=settings.requests_in_threads,
+        on_loop=settings.requests_on_loop,
+    )
     folders = Folders(
         store,
         network,

@@ -237,6 +237,16 @@ class Settings(BaseSettings):
         return DEFAULT_ARCHIVES + self.archive
 
     @property
+    def requests_in_threads(self) -> int:
+        """Of `max_requests`, those that are blocking calls of threads."""
+        return self.max_requests // 2
+
+    @property
+    def requests_on_loop(self) -> int:
+        """Of `max_requests`, those that are coroutines of the network's loop."""
+        return self.max_requests - self.requests_in_threads
+
+    @property
     def block_cache_size(self) -> int:
         """Bytes of disk for what was fetched.
 

@@ -46,7 +46,7 @@ def fetcher(px: Proxy, budget: MemoryBudget) -> Iterator[Fetcher]:
     )
     store = RetryingStore(S3Store(settings), TIMEOUT)
     disk = DiskCache(None, max_bytes=0, budget=budget)
-    running = Fetcher(store, Network(), ExtentCache(budget), disk, max_requests=32)
+    running = Fetcher(store, Network(), ExtentCache(budget), disk, in_threads=16, on_loop=16)
     with contextlib.closing(running):
         yield running
 

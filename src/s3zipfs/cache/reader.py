@@ -41,16 +41,16 @@ class Fetcher:
         cache: ExtentCache,
         disk: DiskCache,
         *,
-        max_requests: int,
+        in_threads: int,
+        on_loop: int,
     ) -> None:
         self.store = store
         self.network = network
         self.cache = cache
         self.disk = disk
-        # Half of the requests that may be under way are for threads; of the others, a range that
-        # somebody waits for finds one free.
-        self._threads = Threads(max_requests // 2, name="s3zipfs-range")
-        self._ahead = asyncio.Semaphore(max(1, (max_requests - max_requests // 2) * 3 // 4))
+        self._threads = Threads(in_threads, name="s3zipfs-range")
+        # Of the requests on the loop: a new range that somebody waits for finds one free.
+        self._ahead = asyncio.Semaphore(max(1, on_loop * 3 // 4))
 
     def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """Start to fetch each claimed extent, from the disk or by a GET, which complete or fail it.

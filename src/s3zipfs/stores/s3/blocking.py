@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
 
 import obstore
 
@@ -16,12 +15,8 @@ from s3zipfs.errors import S3ZipError
 from s3zipfs.stores.base import ObjectId
 from s3zipfs.stores.s3.body import BodyReader
 from s3zipfs.stores.s3.told import compare, obstore_can_hold, told_by_obstore
-from s3zipfs.stores.s3.translate import Asked
+from s3zipfs.stores.s3.translate import Asked, get_options
 from s3zipfs.stores.s3.versions import Versions
-
-if TYPE_CHECKING:
-    from obstore import GetOptions
-
 
 # What a store says of an object is no sign of a bad link.
 _STATEMENTS = (
@@ -77,10 +72,7 @@ class BlockingReads:
     def _get(
         self, bucket: obstore.store.S3Store, asked: Asked, oid: ObjectId, start: int, end: int
     ) -> memoryview | None:
-        options: GetOptions = {"range": (start, end), "if_match": oid.etag}
-        if oid.version_id is not None:
-            options["version"] = oid.version_id
-        answer = obstore.get(bucket, oid.key, options=options)
+        answer = obstore.get(bucket, oid.key, options=get_options(oid, start, end))
         compare(asked, (start, end), told_by_obstore(answer))
         version_id = answer.meta["version"]
         if version_id is not None and self._loop is not None:

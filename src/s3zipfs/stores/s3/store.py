@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import obstore
 from botocore.exceptions import BotoCoreError
@@ -35,12 +35,10 @@ from s3zipfs.stores.s3.translate import (
     CredentialsRefused,
     by_botocore,
     by_obstore,
+    get_options,
     is_own_authority,
 )
 from s3zipfs.stores.s3.versions import Versions
-
-if TYPE_CHECKING:
-    from obstore import GetOptions
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -62,8 +60,7 @@ class S3Store:
         self._connection = Connection(settings)
         self._bodies = BodyReader(self._connection.read_timeout)
         # Data requests under way, on the loop and in threads.
-        in_threads = settings.max_requests // 2
-        self._slots = asyncio.Semaphore(settings.max_requests - in_threads)
+        self._slots = asyncio.Semaphore(settings.requests_on_loop)
         self._client: asyncio.Task[Any] | None = None
         self._buckets: dict[str, obstore.store.S3Store] = {}
         self._retired: list[asyncio.Task[Any]] = []  # clients whose requests may still run
@@ -71,7 +68,9 @@ class S3Store:
         self._reload: asyncio.Task[bool] | None = None
         self._next_reload = 0.0  # loop time
         self._versions = Versions()
-        self._blocking = BlockingReads(self._bodies, self._versions, most=in_threads)
+        self._blocking = BlockingReads(
+            self._bodies, self._versions, most=settings.requests_in_threads
+        )
         self._by_client_only = False  # obstore cannot talk to this endpoint at all
 
     def __repr__(self) -> str:
@@ -252,11 +251,8 @@ class S3Store:
         self, asked: Asked, oid: ObjectId, start: int, end: int
     ) -> memoryview:
         store = await self._open_bucket(asked)
-        options: GetOptions = {"range": (start, end), "if_match": oid.etag}
-        if oid.version_id is not None:
-            options["version"] = oid.version_id
         try:
-            answer = await obstore.get_async(store, oid.key, options=options)
+            answer = await obstore.get_async(store, oid.key, options=get_options(oid, start, end))
             compare(asked, (start, end), told_by_obstore(answer))
             self._versions.learn(oid, answer.meta["version"])
             return await self._bodies.read(asked, answer, end - start)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from botocore import exceptions as boto
@@ -35,6 +35,9 @@ from s3zipfs.errors import (
     StoreUnavailable,
 )
 from s3zipfs.stores.base import ObjectId
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 NO_CREDENTIALS = (
     "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --profile or "
@@ -99,6 +102,14 @@ class Asked:
     def climbs(self) -> bool:
         """Whether the key has a segment `.` or `..`; MinIO answers such a HEAD by a bare 400."""
         return not {".", ".."}.isdisjoint(self.key.split("/"))
+
+
+def get_options(oid: ObjectId, start: int, end: int) -> GetOptions:
+    """How obstore is asked for the bytes `[start, end)` of exactly that version."""
+    options: GetOptions = {"range": (start, end), "if_match": oid.etag}
+    if oid.version_id is not None:
+        options["version"] = oid.version_id
+    return options
 
 
 def by_status(asked: Asked, status: int, code: str, message: str) -> S3ZipError:
