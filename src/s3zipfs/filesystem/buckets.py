@@ -7,11 +7,10 @@ from typing import Any
 
 from s3zipfs.build import build_tree
 from s3zipfs.filesystem.paths import Paths
-from s3zipfs.filesystem.readonly import ReadOnlyFileSystem
+from s3zipfs.filesystem.readonly import ReadOnlyFileSystem, take_settings
 from s3zipfs.filesystem.shared import KEPT, TREES, OpenTree, key_of
-from s3zipfs.settings import Settings, load_settings
+from s3zipfs.settings import load_settings
 from s3zipfs.tree.tree import Tree
-from s3zipfs.waiting import Wait
 
 
 class S3ZipFileSystem(ReadOnlyFileSystem):
@@ -37,8 +36,7 @@ class S3ZipFileSystem(ReadOnlyFileSystem):
         token: str | None = None,
         **options: Any,
     ) -> None:
-        names = Settings.model_fields.keys()
-        given = {name: options.pop(name) for name in list(options) if name in names}
+        given = take_settings(options)
         super().__init__(**options)
         keys = {"access_key": key, "secret_key": secret, "session_token": token}
         self._settings = load_settings(**{**keys, **given})
@@ -73,10 +71,6 @@ class S3ZipFileSystem(ReadOnlyFileSystem):
             for name in ("secret", "token", "secret_key", "session_token"):
                 made_of.pop(name, None)
         return made_of
-
-    @property
-    def _wait(self) -> Wait:
-        return Wait(self._settings.timeout)
 
     @property
     def fsid(self) -> str:

@@ -22,6 +22,7 @@ from s3zipfs.filesystem.paths import Paths
 from s3zipfs.filesystem.ranges import NEAR, Range, RangeRead, batches, bounds_of
 from s3zipfs.filesystem.threads import POOL
 from s3zipfs.filesystem.translated import Translated, as_os_error
+from s3zipfs.settings import Settings
 from s3zipfs.tree.nodes import Kind, Member, Node, ObjectFile
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
@@ -29,6 +30,12 @@ from s3zipfs.zipformat.index import MemberIndex
 
 PIECE = 8 << 20  # bytes read of the tree at once
 TYPES = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.SYMLINK: "link"}
+
+
+def take_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of fsspec's keywords that are settings of ours; they are taken out of `options`."""
+    names = Settings.model_fields.keys()
+    return {name: options.pop(name) for name in list(options) if name in names}
 
 
 class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
@@ -39,6 +46,7 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
     """
 
     root_marker = ""
+    _settings: Settings
 
     @property
     @abstractmethod
@@ -50,8 +58,8 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
     def _paths(self) -> Paths: ...
 
     @property
-    @abstractmethod
-    def _wait(self) -> Wait: ...
+    def _wait(self) -> Wait:
+        return Wait(self._settings.timeout)
 
     # Names
 

@@ -12,10 +12,9 @@ from fsspec.utils import tokenize
 from s3zipfs.errors import NotADirectory, NotFound
 from s3zipfs.filesystem.opening import Source, source_of
 from s3zipfs.filesystem.paths import Paths
-from s3zipfs.filesystem.readonly import ReadOnlyFileSystem
+from s3zipfs.filesystem.readonly import ReadOnlyFileSystem, take_settings
 from s3zipfs.filesystem.shared import TREES
 from s3zipfs.filesystem.translated import Translated
-from s3zipfs.settings import Settings
 from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.tree.nodes import Member, Node
 from s3zipfs.tree.tree import Tree
@@ -74,8 +73,7 @@ class ZipFileSystem(ReadOnlyFileSystem):
             raise ValueError(
                 f"mode {mode!r}: s3zipfs only reads; fsspec's own ZipFileSystem writes"
             )
-        names = Settings.model_fields.keys()
-        given = {name: options.pop(name) for name in list(options) if name in names}
+        given = take_settings(options)
         super().__init__(**options)
         self.mode = mode
         self._options = options
@@ -105,10 +103,6 @@ class ZipFileSystem(ReadOnlyFileSystem):
     @property
     def _paths(self) -> Paths:
         return self._open_zip().paths
-
-    @property
-    def _wait(self) -> Wait:
-        return Wait(self._settings.timeout)
 
     @property
     def fsid(self) -> str:
