@@ -28,9 +28,7 @@ PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}  # all traffic stays on loo
 _server_keys: dict[str, str] = {}  # of a server given by S3ZIPFS_TEST_ENDPOINT
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if _has_workers(config):
-        return
+def pytest_configure() -> None:
     for name in list(os.environ):
         if name in KEPT or not (name.startswith(FOREIGN) or name.upper() in PROXIES):
             continue
@@ -42,14 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="s3zipfs-tests-")
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if not _has_workers(config):
-        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
-
-
-def _has_workers(config: pytest.Config) -> bool:
-    """Whether the tests run in other processes (pytest-xdist), each with what is set up here."""
-    return bool(config.getoption("numprocesses", None))
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
