@@ -30,7 +30,8 @@ def test_mount_returns_when_mounted_and_umount_ends_it(
     assert (source, kind) == (f"s3://{filled}", "fuse.s3zipfs")
     assert {"ro", "nosuid", "nodev", "default_permissions"} <= set(options.split(","))
     for command in (["df"], ["mount"]):
-        listed = subprocess.check_output(command, text=True)
+        # df fails for mounts of others that are dead, and lists the rest all the same.
+        listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
         assert any(f"s3://{filled} " in line for line in listed.splitlines())
 
     daemon = daemon_of(mountpoint)

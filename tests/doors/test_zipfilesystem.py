@@ -30,7 +30,6 @@ from s3zipfs import ZipFileSystem
 from s3zipfs.errors import ObjectChanged, S3ZipError
 
 MEMBERS = {"a.txt": b"hello", "d/b.bin": bytes(range(256)) * 5000, "d/e/c.txt": b"deep"}
-ZARR2 = Path(__file__).resolve().parents[2] / ".tools/env-zarr2/bin/python"
 
 
 @pytest.fixture
@@ -379,79 +378,6 @@ def test_zarr_3_reads_the_mapping(
     below = zarr.open(FSMap(root="sub/values", fs=opened), mode="r")
     np.testing.assert_array_equal(below[:], values)  # type: ignore[index]
     opened.close()
-
-
-ZARR_2 = """
-import sys
-sys.path += sys.argv[4:]
-import numpy, s3fs, zarr
-from fsspec.mapping import FSMap
-from s3zipfs import ZipFileSystem
-
-assert zarr.__version__.startswith("2.18."), zarr.__version__
-endpoint, key, expected = sys.argv[1:4]
-fs = s3fs.S3FileSystem(client_kwargs={"endpoint_url": endpoint})
-zip_fs = ZipFileSystem(fo=fs.open(key, "rb"))
-expected = numpy.load(expected)
-for store in (
-    FSMap(root="", fs=zip_fs),
-    zip_fs.get_mapper(),
-    zarr.storage.FSStore(url="", fs=zip_fs),
-    zarr.storage.LRUStoreCache(FSMap(root="", fs=zip_fs), max_size=1 << 20),
-):
-    root = zarr.open(store, mode="r")
-    assert root.attrs["title"] == "test"
-    assert "values" in str(root.tree())
-    assert numpy.array_equal(root["sub/values"][:], expected)
-below = zarr.open(FSMap(root="sub/values", fs=zip_fs), mode="r")
-assert numpy.array_equal(below[:], expected)
-below = zarr.open(zarr.storage.FSStore(url="sub/values", fs=zip_fs), mode="r")
-assert numpy.array_equal(below[:], expected)
-
-# What can't be read any more must not read as zeros.
-zip_fs = ZipFileSystem(fo=fs.open(key + "-large", "rb"))
-fresh = zarr.open(zarr.storage.FSStore(url="sub/values", fs=zip_fs), mode="r")
-fs.pipe(key + "-large", b"replaced" * 1000)
-try:
-    fresh[:]
-except Exception as error:
-    assert "overwritten" in str(error), error
-else:
-    raise AssertionError("a version that is gone read as an empty chunk")
-"""
-
-
-@pytest.mark.timeout(330)
-def test_zarr_2_reads_by_every_store_of_its_guide(
-    tmp_path: Path,
-    values: np.ndarray[Any, Any],
-    remote: s3fs.S3FileSystem,
-    key: str,
-    s3server: S3Server,
-) -> None:
-    if not ZARR2.exists():
-        assert "CI" not in os.environ, "make zarr2-env was not run"
-        pytest.skip("no environment for zarr 2: make zarr2-env")
-    remote.pipe(key, zarr_zip(tmp_path / "tree", values, 2))
-    large = np.random.default_rng(8).normal(size=(60, 20_000))
-    remote.pipe(f"{key}-large", zarr_zip(tmp_path / "large", large, 2))
-    np.save(tmp_path / "values.npy", values)
-    here = [path for path in sys.path if path.endswith("site-packages")]
-    given = [s3server.endpoint, key, str(tmp_path / "values.npy")]
-    paths = [str(Path(__file__).parents[2] / "src"), *here]
-    done = subprocess.run(
-        [str(ZARR2), "-W", "ignore", "-c", ZARR_2, *given, *paths],
-        env={
-            **os.environ,
-            "AWS_ACCESS_KEY_ID": s3server.access_key,
-            "AWS_SECRET_ACCESS_KEY": s3server.secret_key,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_what_cannot_be_read_is_no_missing_key(local: Path) -> None:
