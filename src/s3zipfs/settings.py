@@ -84,6 +84,11 @@ def _folder_or_none(value: Any) -> Any:
     return value
 
 
+def _file(value: Any) -> Any:
+    # Absolute at once: a mount leaves the directory it was started in.
+    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
 # Fewer bytes are few segments, of which one goes at a time (`cache.blockwriter`).
 SMALLEST_CACHE = 64 << 20
 
@@ -96,6 +101,7 @@ def _nothing_or_enough(value: int | None) -> int | None:
 
 DEFAULT_CACHE_SIZE = 10 << 30
 
+_File = Annotated[Path | None, BeforeValidator(_file)]
 _Folder = Annotated[Path | None, BeforeValidator(_folder_or_none)]
 _Size = Annotated[int, BeforeValidator(_bytes_of)]
 _Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
@@ -141,6 +147,29 @@ class Settings(BaseSettings):
         default=None,
         description="PEM file with the certificate authorities to trust for the endpoint",
         validation_alias=AliasChoices("S3ZIPFS_CA_BUNDLE", "AWS_CA_BUNDLE"),
+    )
+    client_certificate: _File = Field(
+        default=None,
+        description="PEM file with the certificate to show to the endpoint, and its chain",
+    )
+    client_key: _File = Field(
+        default=None,
+        description="PEM file with the client certificate's key; else it is in the same file",
+    )
+    verify_tls: bool = Field(
+        default=True,
+        description="refuse an endpoint whose certificate is not trusted; without it anybody on "
+        "the way can read and change what is sent",
+    )
+    access_key_file: _File = Field(default=None, description="file with the access key")
+    secret_key_file: _File = Field(default=None, description="file with the secret key")
+    session_token_file: _File = Field(
+        default=None, description="file with the session token of a temporary key pair"
+    )
+    credential_command: str | None = Field(
+        default=None,
+        description="command that prints credentials as JSON, as credential_process of the AWS "
+        "configuration; run without a shell",
     )
     access_key: SecretStr | None = Field(
         default=None,

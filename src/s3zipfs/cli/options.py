@@ -51,6 +51,13 @@ _STORE_OPTIONS = (
     _option("region", metavar="NAME"),
     _option("profile", metavar="NAME"),
     _option("ca_bundle", type=click.Path(path_type=Path), metavar="FILE"),
+    _option("client_certificate", type=click.Path(path_type=Path), metavar="FILE"),
+    _option("client_key", type=click.Path(path_type=Path), metavar="FILE"),
+    _option("verify_tls", "--verify-tls/--no-verify-tls"),
+    _option("access_key_file", type=click.Path(path_type=Path), metavar="FILE"),
+    _option("secret_key_file", type=click.Path(path_type=Path), metavar="FILE"),
+    _option("session_token_file", type=click.Path(path_type=Path), metavar="FILE"),
+    _option("credential_command", metavar="COMMAND"),
     _option("anonymous", is_flag=True),
     click.option(
         "--env-file",
