@@ -1,0 +1,34 @@
+"""The settings: one frozen model, and the places that its values come from.
+
+`model` has names, kinds and defaults; `files`, `environment` and `mountwords` read the places;
+`loading` puts them together, the later over the earlier, and says where each value came from.
+"""
+
+from s3zipfs.settings.environment import environment_without_files
+from s3zipfs.settings.loading import Loaded, load, load_settings
+from s3zipfs.settings.model import (
+    CREDENTIALS,
+    DEFAULT_ARCHIVES,
+    SECRETS,
+    ConnectionSettings,
+    MountSettings,
+    Settings,
+    Source,
+)
+from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, parse_size
+
+__all__ = [
+    "CREDENTIALS",
+    "DEFAULT_ARCHIVES",
+    "DEFAULT_CACHE_SIZE",
+    "SECRETS",
+    "ConnectionSettings",
+    "Loaded",
+    "MountSettings",
+    "Settings",
+    "Source",
+    "environment_without_files",
+    "load",
+    "load_settings",
+    "parse_size",
+]

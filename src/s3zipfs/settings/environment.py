@@ -1,0 +1,108 @@
+"""The environment, and files of `NAME=value` lines that are read into it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices
+
+from s3zipfs.errors import SettingsError
+from s3zipfs.settings.given import Given, unknown
+from s3zipfs.settings.model import SECRETS, Settings
+from s3zipfs.settings.private import readers
+
+PREFIX = "S3ZIPFS_"
+_SLIP = 0.8  # of difflib: a name as near as this to a setting's is a slip, else it is another's
+_AWS_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@dataclass(frozen=True, slots=True)
+class _FromFile:
+    value: str
+    path: Path
+
+
+_from_files: dict[str, _FromFile] = {}  # what env files have put into this process's environment
+
+
+def variables_of(name: str) -> tuple[str, ...]:
+    """The variables that give a setting; the first that is not empty counts."""
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(str(choice) for choice in alias.choices)
+    return (PREFIX + name.upper(),)
+
+
+def read_environment() -> dict[str, Given]:
+    """The settings in the environment, by name.
+
+    Raises:
+        SettingsError: a variable is called almost as one of ours. Others that begin with
+            `S3ZIPFS_` may be another program's.
+    """
+    present = {name.upper(): name for name, value in os.environ.items() if value}
+    given = {}
+    ours: set[str] = set()
+    for name in Settings.model_fields:
+        names = variables_of(name)
+        ours.update(names)
+        for variable in names:
+            if variable in present:
+                given[name] = _given(present[variable])
+                break
+    for variable in sorted(present.keys() - ours):
+        if variable.startswith(PREFIX) and difflib.get_close_matches(
+            variable, ours, n=1, cutoff=_SLIP
+        ):
+            raise unknown(variable, ours)
+    return given
+
+
+def _given(variable: str) -> Given:
+    value = os.environ[variable]
+    read = _from_files.get(variable)
+    where = f" ({read.path})" if read is not None and read.value == value else ""
+    return Given(value, f"{variable}{where}")
+
+
+def read_env_file(path: Path) -> str | None:
+    """Into the environment, not into Settings: AWS_… names in it are botocore's to read.
+
+    A variable that was set otherwise stays. One that the file set before follows the file.
+    Returns a warning where others can read its secrets: no error, since the files that scripts
+    use are as a rule made so.
+
+    Raises:
+        SettingsError: it can't be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            status = os.fstat(lines.fileno())
+            found = dotenv_values(stream=lines)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"env file {path}: {error}") from error
+    for name, read in _from_files.items():
+        if os.environ.get(name) == read.value:
+            del os.environ[name]
+    _from_files.clear()
+    for name, given in found.items():
+        if given is not None and name not in os.environ:
+            os.environ[name] = given
+            _from_files[name] = _FromFile(given, path)
+    secrets = {variable for name in SECRETS for variable in variables_of(name)}
+    if (who := readers(status)) is not None and found.keys() & {*secrets, *_AWS_SECRETS}:
+        return f"env file {path}: {who} can read the secrets in it; chmod 600 {path}"
+    return None
+
+
+def environment_without_files() -> dict[str, str]:
+    """The environment as it would be without env files: for a process that reads them itself."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _from_files or _from_files[name].value != value
+    }

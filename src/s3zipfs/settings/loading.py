@@ -1,0 +1,120 @@
+"""All places together: files, environment, options, words; the later over the earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from s3zipfs.errors import SettingsError
+from s3zipfs.settings.environment import read_env_file, read_environment
+from s3zipfs.settings.files import files_of, read_file
+from s3zipfs.settings.given import Given, unknown
+from s3zipfs.settings.model import SECRETS, Settings
+from s3zipfs.settings.mountwords import parse_words
+
+_LONGEST = 60  # characters of a wrong value that are shown
+
+# pydantic's words are for programmers.
+_WANTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "path_type": "a path",
+    "model_type": "a table",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings in force. `places` tells where each came from that is not a default."""
+
+    settings: Settings
+    places: Mapping[str, str]
+    files: tuple[Path, ...]  # that were read, the later over the earlier
+    warnings: tuple[str, ...]  # one line each
+
+
+def load(
+    config: str | None = None,
+    env_file: Path | None = None,
+    options: Mapping[str, Given] | None = None,
+    words: Sequence[str] = (),
+) -> Loaded:
+    """The settings of a command.
+
+    Args:
+        config: name or path of settings files.
+        env_file: file of `NAME=value` lines.
+        options: of the command line, by the settings' names.
+        words: texts of `-o`.
+
+    Raises:
+        SettingsError: one is wrong; says which, where it stands, and what it takes.
+    """
+    given_words = parse_words(words)
+    config = given_words.config or config
+    env_file = Path(given_words.env_file) if given_words.env_file is not None else env_file
+    warning = read_env_file(env_file) if env_file is not None else None
+    files = files_of(config) if config is not None else ()
+    layers = [*map(read_file, files), read_environment(), options or {}, given_words.given]
+    given = {name: each for layer in layers for name, each in layer.items()}
+    places = {name: each.place for name, each in given.items()}
+    return Loaded(_checked(given), places, files, () if warning is None else (warning,))
+
+
+def load_settings(
+    env_file: Path | None = None, *, exactly: Mapping[str, Any] | None = None, **given: Any
+) -> Settings:
+    """Settings from keywords (None means not given), the environment and a `.env` file.
+
+    `exactly` are keywords for which None means None: the environment is not asked for them.
+
+    Raises:
+        SettingsError: a value is not of its kind; names the option and says what it takes.
+    """
+    for name in given:
+        if name not in Settings.model_fields:
+            raise unknown(name, Settings.model_fields)
+    if env_file is not None:
+        read_env_file(env_file)
+    keywords = {name: value for name, value in given.items() if value is not None}
+    keywords |= exactly or {}
+    named = {name: Given(value, name) for name, value in keywords.items()}
+    return _checked({**read_environment(), **named})
+
+
+def _checked(given: Mapping[str, Given]) -> Settings:
+    try:
+        return Settings(**{name: each.value for name, each in given.items()})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name, *within = first["loc"] or ("settings",)
+        each = given.get(str(name))
+        called = str(name) if each is None else each.called(str(name), within)
+        raise SettingsError(f"{called}: {_told(first)}") from None
+
+
+def _told(error: ErrorDetails) -> str:
+    """What is wrong with a value; the value too, where it is no secret and is not told already."""
+    kind, text = error["type"], error["msg"].removeprefix("Input ")
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return text.removeprefix("Value error, ")  # pydantic's words for our ValueError
+    if kind in _WANTED:
+        text = f"should be {_WANTED[kind]}"
+    if SECRETS.intersection(map(str, error["loc"])):
+        return text
+    shown = repr(error["input"])
+    return f"{text}, not {shown if len(shown) <= _LONGEST else shown[:_LONGEST] + '…'}"

@@ -1,0 +1,287 @@
+"""The settings, their names and their only defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from s3zipfs.settings.values import (
+    DEFAULT_CACHE_SIZE,
+    BlockCacheSize,
+    DirectoryName,
+    File,
+    Folder,
+    Patterns,
+    Size,
+    default_cache_dir,
+)
+
+DEFAULT_ARCHIVES = (
+    "*.zip",  # .zarr.zip, .ome.zarr.zip and the rest
+    "*.ozx",  # OME-Zarr in one file, RFC-9
+    "*.rkns",  # EEG recordings: a Zarr v2 tree in a zip
+    "*.cbz",  # comic books: page images
+    "*.epub",  # EPUB OCF 3.3, 4.2: a zip by definition
+    "*.npz",  # numpy.savez: each array a stored .npy
+    "*.kmz",  # OGC KML 2.3, 6: a zip by definition
+)
+"""Names whose objects are zips by definition and whose members are of use as files.
+
+Office documents, `.jar`, `.whl` and `.apk` are zips as well, but the programs that people use them
+with want the file; `--archive` adds them.
+"""
+
+
+class ConnectionSettings(BaseModel):
+    """How to reach an endpoint, and as whom."""
+
+    endpoint_url: str | None = Field(
+        default=None,
+        description="URL of the S3 endpoint; none means AWS",
+        validation_alias=AliasChoices(
+            "S3ZIPFS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "ENDPOINT_FULL"
+        ),
+    )
+    region: str | None = Field(
+        default=None,
+        description="region to sign for; else the profile's, else us-east-1",
+        validation_alias=AliasChoices("S3ZIPFS_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    )
+    profile: str | None = Field(
+        default=None,
+        description="profile of the AWS configuration files",
+        validation_alias=AliasChoices("S3ZIPFS_PROFILE", "AWS_PROFILE"),
+    )
+    ca_bundle: File = Field(
+        default=None,
+        description="PEM file with the certificate authorities to trust for the endpoint",
+        validation_alias=AliasChoices("S3ZIPFS_CA_BUNDLE", "AWS_CA_BUNDLE"),
+    )
+    client_certificate: File = Field(
+        default=None,
+        description="PEM file with the certificate to show to the endpoint, and its chain",
+    )
+    client_key: File = Field(
+        default=None,
+        description="PEM file with the client certificate's key; else it is in the same file",
+    )
+    verify_tls: bool = Field(
+        default=True,
+        description="refuse an endpoint whose certificate is not trusted; without it anybody on "
+        "the way can read and change what is sent",
+    )
+    access_key_file: File = Field(default=None, description="file with the access key")
+    secret_key_file: File = Field(default=None, description="file with the secret key")
+    session_token_file: File = Field(
+        default=None, description="file with the session token of a temporary key pair"
+    )
+    credential_command: str | None = Field(
+        default=None,
+        description="command that prints credentials as JSON, as credential_process of the AWS "
+        "configuration; run without a shell",
+    )
+    access_key: SecretStr | None = Field(
+        default=None,
+        description="access key; environment and files only",
+        validation_alias=AliasChoices("S3ZIPFS_ACCESS_KEY", "STORAGE_ACCESS_KEY"),
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        description="secret key; environment and files only",
+        validation_alias=AliasChoices("S3ZIPFS_SECRET_KEY", "STORAGE_SECRET_KEY"),
+    )
+    session_token: SecretStr | None = Field(
+        default=None,
+        description="session token of a temporary key pair; environment and files only",
+        validation_alias=AliasChoices("S3ZIPFS_SESSION_TOKEN"),
+    )
+    anonymous: bool = Field(default=False, description="send unsigned requests")
+
+
+CREDENTIALS: Final = (
+    "profile",
+    "access_key_file",
+    "secret_key_file",
+    "session_token_file",
+    "credential_command",
+    "access_key",
+    "secret_key",
+    "session_token",
+    "anonymous",
+)
+"""Settings that say as whom to ask: whoever is given one of them is given no other by default."""
+
+SECRETS: Final = frozenset({"access_key", "secret_key", "session_token"})
+
+
+class Source(ConnectionSettings):
+    """A bucket or prefix, and what is other for it than for the rest of the mount."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+    )
+
+    url: str = Field(description="s3://BUCKET or s3://BUCKET/PREFIX")
+    name: DirectoryName | None = Field(
+        default=None, description="its directory's name; else the last component of the URL"
+    )
+
+
+def _sources(value: Any) -> Any:
+    """URLs, separated by blanks where they come as one text, as sources that say nothing more."""
+    if isinstance(value, str):
+        value = value.split()
+    if isinstance(value, list | tuple):
+        return tuple({"url": each} if isinstance(each, str) else each for each in value)
+    return value
+
+
+Sources = Annotated[tuple[Source, ...], NoDecode, BeforeValidator(_sources)]
+
+
+class MountSettings(BaseModel):
+    """What only a mount is told."""
+
+    mountpoint: File = Field(default=None, description="directory to mount at")
+    sources: Sources = Field(
+        default=(),
+        description="buckets and prefixes, each a directory where there are several; none means "
+        "all buckets",
+    )
+    allow_other: bool = Field(
+        default=False, description="let other users in, by the permissions shown"
+    )
+    log_file: File = Field(default=None, description="log there")
+    retry: float = Field(
+        default=0.0,
+        ge=0,
+        description="seconds for which a mount goes on asking at its start, while the endpoint is "
+        "out of reach",
+    )
+
+
+class Settings(ConnectionSettings, MountSettings, BaseSettings):
+    """What a mount or a filesystem is told. Frozen; durations in seconds, sizes in bytes.
+
+    Read from keywords first, then `S3ZIPFS_…` and, where they exist, the usual `AWS_…` variables
+    and the names `STORAGE_ACCESS_KEY`, `STORAGE_SECRET_KEY` and `ENDPOINT_FULL`, all of which may
+    also stand in a file given as `env_file`. Patterns in the environment are separated by blanks;
+    sizes may have a binary unit, as `256M`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="S3ZIPFS_",
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # which may be the secret key
+        loc_by_alias=False,
+    )
+
+    # What is an archive
+    archive: Patterns = Field(
+        default=(), description="further name patterns that are archives, case-insensitive"
+    )
+    exclude: Patterns = Field(
+        default=(), description="name patterns that are plain files even if they match"
+    )
+    encoding: str | None = Field(
+        default=None,
+        description="encoding of member names that do not declare theirs, as cp932; else UTF-8 "
+        "of Unix hosts, or cp437",
+    )
+    strip_suffix: bool = Field(
+        default=False, description="list x.zarr.zip as x.zarr, where no such key exists"
+    )
+    single_root: Literal["keep", "unwrap"] = Field(
+        default="keep",
+        description="where an archive holds one directory and nothing beside it: keep that "
+        "directory (default), or unwrap it, which shows its content at once",
+    )
+
+    # Time
+    timeout: float = Field(
+        default=60.0, gt=0, description="seconds without progress after which an operation fails"
+    )
+    ttl: float = Field(
+        default=30.0, ge=0, description="seconds for which a listing or a missing name is believed"
+    )
+    immutable: bool = Field(
+        default=False,
+        description="archives are never replaced: believe their names for ever. One that is "
+        "replaced after all is an error to its readers",
+    )
+
+    # Bounds
+    memory: Size = Field(
+        default=256 << 20, ge=32 << 20, description="bytes of memory for caches and transfers"
+    )
+    max_requests: int = Field(default=32, ge=1, le=512, description="requests under way at once")
+    max_directory_bytes: Size = Field(
+        default=2 << 30, ge=1 << 16, description="largest central directory that is read"
+    )
+
+    # The disk
+    cache_dir: Folder = Field(
+        default_factory=default_cache_dir,
+        description="directory for what outlives the process; none keeps nothing "
+        "(default $XDG_CACHE_HOME/s3zipfs or ~/.cache/s3zipfs, of root /var/cache/s3zipfs)",
+    )
+    cache_size: BlockCacheSize = Field(
+        default=None,
+        ge=0,
+        description="bytes of disk for what was fetched, at least 64M, or 0 for none "
+        "(default 10G where a cache directory is given, else none)",
+    )
+    index_cache_size: Size = Field(
+        default=2 << 30,
+        ge=0,
+        description="bytes of disk for the indexes of large archives and large deflated members",
+    )
+
+    # The log
+    verbose: bool = Field(default=False, description="log more")
+
+    @property
+    def archive_patterns(self) -> tuple[str, ...]:
+        """The defaults and what was added to them."""
+        return DEFAULT_ARCHIVES + self.archive
+
+    @property
+    def requests_in_threads(self) -> int:
+        """Of `max_requests`, those that are blocking calls of threads."""
+        return self.max_requests // 2
+
+    @property
+    def requests_on_loop(self) -> int:
+        """Of `max_requests`, those that are coroutines of the network's loop."""
+        return self.max_requests - self.requests_in_threads
+
+    @property
+    def block_cache_size(self) -> int:
+        """Bytes of disk for what was fetched.
+
+        Without being asked, a mount writes no gigabytes of data into somebody's home; and a first
+        read of 1 GiB takes 1 to 2 s of CPU more where it is written down as well.
+        """
+        if self.cache_size is not None:
+            return self.cache_size
+        return DEFAULT_CACHE_SIZE if "cache_dir" in self.model_fields_set else 0
+
+    def of(self, source: Source) -> Settings:
+        """The settings of a source: its own, and else those of the mount.
+
+        Credentials go together: where it has one of them, the mount's others are none of its.
+        """
+        own = {
+            name: getattr(source, name)
+            for name in ConnectionSettings.model_fields
+            if name in source.model_fields_set
+        }
+        if own.keys() & set(CREDENTIALS):
+            defaults = {name: type(self).model_fields[name].default for name in CREDENTIALS}
+            own = {**defaults, **own}
+        return self.model_copy(update=own)

@@ -1,0 +1,91 @@
+"""Kinds of values: what a size, a folder or a list of patterns may look like."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
+
+
+def _words(value: Any) -> Any:
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
+_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a whole number with a binary unit, or none: 256M, 1GiB, 4096.
+
+    Raises:
+        ValueError: it is none; says what a size looks like.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a size; give bytes or a unit, as in 256M or 1GiB")
+    return int(found.group(1)) << (10 * _POWERS[found.group(2).lower()])
+
+
+def _bytes_of(value: Any) -> Any:
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def default_cache_dir() -> Path | None:
+    """`$XDG_CACHE_HOME/s3zipfs`; else `/var/cache/s3zipfs` for root, `~/.cache/s3zipfs` for others.
+
+    None where a user has no home.
+    """
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if given.startswith("/"):  # XDG Base Directory Specification: relative ones are ignored
+        return Path(given) / "s3zipfs"
+    if os.geteuid() == 0:
+        return Path("/var/cache/s3zipfs")
+    try:
+        return Path.home() / ".cache" / "s3zipfs"
+    except RuntimeError:
+        return None
+
+
+def _folder_or_none(value: Any) -> Any:
+    if isinstance(value, str | Path):
+        # Absolute at once: a mount leaves the directory it was started in.
+        return None if str(value) == "none" else Path(value).expanduser().absolute()
+    return value
+
+
+def _file(value: Any) -> Any:
+    # Absolute at once: a mount leaves the directory it was started in.
+    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+# Fewer bytes are few segments, of which one goes at a time (`cache.blockwriter`).
+SMALLEST_CACHE = 64 << 20
+
+
+def _nothing_or_enough(value: int | None) -> int | None:
+    if value is not None and 0 < value < SMALLEST_CACHE:
+        raise ValueError(f"{value} bytes are too few; give 0, or at least {SMALLEST_CACHE >> 20}M")
+    return value
+
+
+def _one_name(value: str) -> str:
+    if value in {"", ".", ".."} or "/" in value or "\0" in value or len(value.encode()) > 255:
+        raise ValueError(f"{value!r} is no name of a directory")
+    return value
+
+
+DEFAULT_CACHE_SIZE = 10 << 30
+
+File = Annotated[Path | None, BeforeValidator(_file)]
+Folder = Annotated[Path | None, BeforeValidator(_folder_or_none)]
+Size = Annotated[int, BeforeValidator(_bytes_of)]
+BlockCacheSize = Annotated[
+    int | None, BeforeValidator(_bytes_of), AfterValidator(_nothing_or_enough)
+]
+DirectoryName = Annotated[str, AfterValidator(_one_name)]
+Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
