@@ -14,9 +14,16 @@ import pytest
 
 from s3zipfs.cli import logs
 from s3zipfs.cli.errors import code_of, is_expected, line_of
+from s3zipfs.cli.logs import writer
 from s3zipfs.errors import DeadlineExceeded, MountError, NotFound, SettingsError
 
 log = logging.getLogger("s3zipfs.test")
+
+
+def flush() -> None:
+    """All that was logged is written."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +32,9 @@ def restored() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     hooks = threading.excepthook, sys.unraisablehook
     yield
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            handler.close()
     root.handlers[:], root.level = handlers, level
     threading.excepthook, sys.unraisablehook = hooks
 
@@ -32,13 +42,14 @@ def restored() -> Iterator[None]:
 def test_the_log_is_for_its_owner_only_after_rotation_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "_LOG_BYTES", 2000)
+    monkeypatch.setattr(writer, "FILE_BYTES", 2000)
     before = os.umask(0)
     try:
         path = tmp_path / "state" / "mnt.log"
-        logs.to_file(path, verbose=False)
+        logs.mount_to_file(path, verbose=True, log_format="text")
         for number in range(200):
-            log.info("line %d", number)
+            log.debug("line %d", number)
+        flush()
     finally:
         os.umask(before)
     files = sorted(path.parent.iterdir())
@@ -46,18 +57,20 @@ def test_the_log_is_for_its_owner_only_after_rotation_too(
     assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert all(each.stat().st_size <= 2000 for each in files)
+    assert path.read_text().endswith("line 199\n")
 
 
 def test_stderr_follows_a_log_that_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "_LOG_BYTES", 100)
+    monkeypatch.setattr(writer, "FILE_BYTES", 100)
     path = tmp_path / "mnt.log"
     descriptor = logs.open_file(path)
-    monkeypatch.setattr(logs, "_STDERR", descriptor)
-    logs.to_file(path, verbose=False)
+    monkeypatch.setattr(writer, "STDERR", descriptor)
+    logs.mount_to_file(path, verbose=True, log_format="text")
     for number in range(5):
-        log.info("a line long enough to fill the log, %d", number)
+        log.debug("a line long enough to fill the log, %d", number)
+    flush()
     os.write(descriptor, b"from C\n")
     os.close(descriptor)
     assert "from C" in path.read_text()

@@ -118,6 +118,12 @@ class Archives:
                 if loading.future.done() or loading.progress.steps == steps:
                     raise
 
+    def held(self, info: ObjectInfo) -> Archive | None:
+        """The archive where it is loaded; it is not loaded for that."""
+        with self._lock:
+            held = self._open.get(info.id)
+        return None if held is None else held.archive
+
     def close(self) -> None:
         """Stop the threads that work on their own; before the network is."""
         self._ahead.close()

@@ -16,7 +16,7 @@ import click
 
 from s3zipfs.cli import background, logs
 from s3zipfs.cli.errors import is_expected, line_of
-from s3zipfs.cli.options import retry_option, settings_of, store_options
+from s3zipfs.cli.options import log_format_option, retry_option, settings_of, store_options
 from s3zipfs.errors import DeadlineExceeded, SettingsError, StoreUnavailable
 from s3zipfs.fuse import mountpoint as places
 from s3zipfs.malloc import keep_freed_memory
@@ -44,6 +44,7 @@ _FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 @click.option("--foreground", "-f", is_flag=True, help="stay, and log to stderr")
 @click.option("--allow-other", is_flag=True, help="let other users in, by the permissions shown")
 @click.option("--log-file", type=click.Path(path_type=Path), metavar="FILE", help="log there")
+@log_format_option
 @click.option("--verbose", "-v", is_flag=True, help="log more")
 @click.option("--ready-fd", type=int, hidden=True)
 def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
@@ -90,11 +91,11 @@ def _log_to(log_file: Path | None, settings: Settings) -> Callable[[], None]:
     """Begin to log; what is returned is to be called when the mount is ready."""
     if log_file is not None:
         try:
-            logs.to_file(log_file, verbose=settings.verbose)
+            logs.mount_to_file(log_file, verbose=settings.verbose, log_format=settings.log_format)
         except OSError as error:
             raise SettingsError(f"log file {log_file}: {error.strerror}") from error
         return lambda: None
-    logs.to_stderr(verbose=settings.verbose)
+    logs.mount_to_stderr(verbose=settings.verbose, log_format=settings.log_format)
     is_shown = settings.verbose or settings.retry > 0  # for what it waits
     return (lambda: None) if is_shown else logs.hold()
 

@@ -81,6 +81,7 @@ _STORE_OPTIONS = (
 
 
 retry_option = _option("retry", type=float, metavar="S")
+log_format_option = _option("log_format", type=click.Choice(["text", "json"]))
 
 
 def store_options(command: F) -> F:

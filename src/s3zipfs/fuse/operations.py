@@ -15,6 +15,7 @@ from s3zipfs.errors import (
     S3ZipError,
     StoreUnavailable,
 )
+from s3zipfs.fuse import faults
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.answers import Answers, no_entry
 from s3zipfs.fuse.crew import Crew
@@ -27,7 +28,7 @@ from s3zipfs.fuse.rereads import Rereads
 from s3zipfs.fuse.session import Handler, Request, Session
 from s3zipfs.fuse.underway import UnderWay
 from s3zipfs.fuse.watchdog import Watchdog
-from s3zipfs.tree.nodes import Member, ObjectFile
+from s3zipfs.tree.nodes import Member, Node, ObjectFile
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
 
@@ -119,7 +120,7 @@ class Operations:
             try:
                 perform(request)
             except S3ZipError as error:
-                request.fail(self._errno(name, request.inode, error))
+                request.fail(self._errno(request, error))
             except MemoryError:
                 log.exception("%s of inode %d: out of memory", name, request.inode)
                 request.fail(errno.ENOMEM)
@@ -131,23 +132,23 @@ class Operations:
 
         return handler
 
-    def _errno(self, name: str, inode: int, error: S3ZipError) -> int:
+    def _errno(self, request: Request, error: S3ZipError) -> int:
         number = errno.ENOTCONN if self._stopping else errno_of(error)
+        try:
+            node = self._inodes.node(request.inode)
+        except ObjectChanged:
+            node = None
         if number not in ORDINARY:
-            log.warning("%s: %s: %s", name, errno.errorcode[number], error)
+            faults.tell(request, number, node, self._tree, error)
         if isinstance(error, ObjectChanged):
-            self._invalidate(inode)
+            self._invalidate(node)
         elif isinstance(error, BadMember):
             # The fault shows at the last read: pages that were answered before may hold it.
-            self._invalidations.add_pages(inode)
+            self._invalidations.add_pages(request.inode)
         return number
 
-    def _invalidate(self, inode: int) -> None:
-        """The version behind an inode is gone: the next path walk must look its name up again."""
-        try:
-            node = self._inodes.node(inode)
-        except ObjectChanged:
-            return
+    def _invalidate(self, node: Node | None) -> None:
+        """The version of a node is gone: the next path walk must look its name up again."""
         if isinstance(node, ObjectFile | Member):
             folder, component = self._tree.place(node.info)
             self._invalidations.add_name(self._inodes.number(folder), component)

@@ -154,6 +154,9 @@ class MountSettings(BaseModel):
         default=False, description="let other users in, by the permissions shown"
     )
     log_file: File = Field(default=None, description="log there")
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="lines for people (default), or a JSON object each"
+    )
     retry: float = Field(
         default=0.0,
         ge=0,

@@ -134,7 +134,7 @@ class RetryingStore:
             if deadline.remaining <= pause:
                 self.breaker.gave_up()
                 raise error
-            _log.info("%s: attempt %d failed, next in %.1f s", error, attempts, pause)
+            _log.debug("%s: attempt %d failed, next in %.1f s", error, attempts, pause)
             await asyncio.sleep(pause)
 
     async def _attempt(

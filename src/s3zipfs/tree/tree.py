@@ -318,6 +318,11 @@ class Tree:
         """The directory that an object stands in, and its name there."""
         return self._folders.place(info)
 
+    def member_path(self, member: Member) -> bytes | None:
+        """Where a member stands in its archive, while that one's index is held; asks nobody."""
+        archive = self._archives.held(member.info)
+        return None if archive is None else archive.index.path(member.number)
+
     def flush(self, seconds: float) -> None:
         """Let what was fetched reach the disk, for at most that time."""
         self._fetcher.disk.flush(seconds)

@@ -1,4 +1,4 @@
-"""Where the log goes: stderr in the foreground, a file for a mount that returns."""
+"""Where the log goes, and how: stderr in the foreground, a file for a mount that returns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,24 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from io import TextIOWrapper
 from pathlib import Path
 
-_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+from s3zipfs.cli.logs import writer
+from s3zipfs.cli.logs.formats import Format, formatter, is_journal
+from s3zipfs.cli.logs.rate import RateLimit
+from s3zipfs.cli.logs.writer import Written, open_file
+
+__all__ = [
+    "default_file",
+    "hold",
+    "mount_to_file",
+    "mount_to_stderr",
+    "open_file",
+    "set_level",
+    "to_stderr",
+]
+
 _QUIET = ("botocore", "aiobotocore", "s3fs", "fsspec", "asyncio", "urllib3", "aiohttp")
-_LOG_BYTES = 5 << 20  # of one file; three are kept
-_STDERR = 2
 _HELD_RECORDS = 10_000
 _LONGEST_NAME = 200  # bytes; NAME_MAX is 255, and ".log.2" is added
 
@@ -23,13 +34,28 @@ log = logging.getLogger(__name__)
 
 
 def to_stderr(*, verbose: bool) -> None:
-    """Log to stderr."""
-    _configure(logging.StreamHandler(), verbose=verbose)
+    """The log of a command that ends soon: each line at once."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter("text"))
+    _configure(handler, verbose=verbose)
 
 
-def to_file(path: Path, *, verbose: bool) -> None:
-    """Log to a file that only its owner reads, rotated at 5 MB."""
-    _configure(_OwnersFile(path, maxBytes=_LOG_BYTES, backupCount=2), verbose=verbose)
+def mount_to_stderr(*, verbose: bool, log_format: Format) -> None:
+    """The log of a mount that stays, which waits for nobody; the journal gets levels."""
+    handler = Written(writer.Descriptor(writer.STDERR), RateLimit())
+    handler.setFormatter(formatter(log_format, for_journal=is_journal(writer.STDERR)))
+    _configure(handler, verbose=verbose)
+
+
+def mount_to_file(path: Path, *, verbose: bool, log_format: Format) -> None:
+    """The same in a file that only its owner reads, rotated at 5 MB.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    handler = Written(writer.RotatedFile(path), RateLimit())
+    handler.setFormatter(formatter(log_format))
+    _configure(handler, verbose=verbose)
 
 
 def set_level(*, verbose: bool) -> None:
@@ -58,13 +84,6 @@ def hold() -> Callable[[], None]:
     return release
 
 
-def open_file(path: Path) -> int:
-    """A descriptor that appends to a log which only its owner reads."""
-    if not path.parent.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-
 def default_file(mountpoint: Path) -> Path:
     """The log of a mount: in the user's state directory, named after the mountpoint."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
@@ -75,24 +94,7 @@ def default_file(mountpoint: Path) -> Path:
     return Path(state) / "s3zipfs" / f"{name}.log"
 
 
-class _OwnersFile(logging.handlers.RotatingFileHandler):
-    """A file of mode 0600 from its first byte on, each time it is opened."""
-
-    def _open(self) -> TextIOWrapper:
-        descriptor = open_file(Path(self.baseFilename))
-        return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
-
-    def doRollover(self) -> None:  # noqa: N802 - logging's name
-        """Begin a new file; stderr follows where it led to the old one."""
-        before = self.stream
-        follows = before is not None and os.path.sameopenfile(before.fileno(), _STDERR)
-        super().doRollover()
-        if follows and self.stream is not None:
-            os.dup2(self.stream.fileno(), _STDERR)
-
-
 def _configure(handler: logging.Handler, *, verbose: bool) -> None:
-    handler.setFormatter(logging.Formatter(_FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
