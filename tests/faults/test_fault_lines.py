@@ -1,4 +1,4 @@
-"""Each fault that a reader meets is a line which names the version and the bytes; never one a read."""
+"""Each fault that a reader meets is a line that names version and bytes; a good read is none."""
 
 from __future__ import annotations
 
