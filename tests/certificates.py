@@ -1,4 +1,4 @@
-"""A certificate authority for one test session, and a server certificate that it signed."""
+"""A certificate authority for one test session, and what it signed for a server and a client."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
 
 
 def write_certificates(folder: Path, *, address: str = "127.0.0.1", expired: bool = False) -> None:
-    """Write `ca.crt`, and `public.crt` and `private.key` (MinIO's names) for that address."""
+    """Write `ca.crt`, and `public.crt` and `private.key` (MinIO's names) for that address.
+
+    And `client.crt` and `client.key`, which the same authority signed.
+    """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority = _name("s3zipfs test authority")
     certificate = (
@@ -41,6 +44,18 @@ def write_certificates(folder: Path, *, address: str = "127.0.0.1", expired: boo
         .sign(authority_key, hashes.SHA256())
     )
     _write_pair(folder, server, server_key)
+    client_key = ec.generate_private_key(ec.SECP256R1())
+    client = (
+        _builder(_name("client"), authority, client_key, days=2)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+            critical=False,
+        )
+        .sign(authority_key, hashes.SHA256())
+    )
+    _write_pair(folder, client, client_key, names=("client.crt", "client.key"))
     (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
@@ -94,10 +109,14 @@ def _name(common: str) -> x509.Name:
 
 
 def _write_pair(
-    folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
+    folder: Path,
+    certificate: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    names: tuple[str, str] = ("public.crt", "private.key"),
 ) -> None:
-    (folder / "public.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "private.key").write_bytes(
+    (folder / names[0]).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / names[1]).write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,

@@ -82,6 +82,10 @@ class ConnectionSettings(BaseModel):
         description="command that prints credentials as JSON, as credential_process of the AWS "
         "configuration; run without a shell",
     )
+    mc_alias: str | None = Field(
+        default=None,
+        description="alias of mc, MinIO's client, whose endpoint and keys are taken",
+    )
     access_key: SecretStr | None = Field(
         default=None,
         description="access key; environment and files only",
@@ -106,6 +110,7 @@ CREDENTIALS: Final = (
     "secret_key_file",
     "session_token_file",
     "credential_command",
+    "mc_alias",
     "access_key",
     "secret_key",
     "session_token",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import ssl
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,11 +13,12 @@ import obstore.store
 import s3fs
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
-from botocore.httpsession import get_cert_path
-from botocore.utils import parse_timestamp
 
 from s3zipfs.errors import AccessDenied, BadResponse, SettingsError
+from s3zipfs.mcaliases import Alias, find_alias
 from s3zipfs.settings import Settings
+from s3zipfs.stores.s3.credentials import config_of, config_variable, frozen, open_session
+from s3zipfs.stores.s3.tls import check_endpoint, tls_of
 from s3zipfs.stores.s3.translate import NO_CREDENTIALS
 
 if TYPE_CHECKING:
@@ -50,15 +48,16 @@ class Connection:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.session = _open_session(settings)
+        alias = _alias(settings)
+        self.session = open_session(settings, alias)
+        self.is_anonymous = settings.anonymous or (alias is not None and not alias.access_key)
         self.region: str = (
-            settings.region or _config_variable(self.session, "region") or DEFAULT_REGION
+            settings.region or config_variable(self.session, "region") or DEFAULT_REGION
         )
-        self.custom_endpoint = _custom_endpoint(settings, self.session)
-        # botocore's default is certifi's list; curl and obstore trust the system's. Where the
-        # system has none (slim containers) obstore cannot even be made, for http:// neither.
-        self._roots = _ca_bundle(settings, self.session) or _system_roots()
-        self._root_certificates = self._roots.read_bytes()
+        self.custom_endpoint = _custom_endpoint(settings, alias, self.session)
+        self.tls = tls_of(settings, config_variable(self.session, "ca_bundle"))
+        self._root_certificates = self.tls.roots.read_bytes()
+        check_endpoint(self.endpoint, self.tls, anonymous=self.is_anonymous)
         # An attempt that gets nowhere ends early enough for another one before the deadline.
         self.read_timeout = min(STALL_SECONDS, settings.timeout / ATTEMPTS_PER_DEADLINE)
         # Below the other: obstore counts silence from before the connection.
@@ -78,11 +77,20 @@ class Connection:
         Raises:
             SettingsError, BotoCoreError: they are not readable; the old ones stay.
         """
-        session = _open_session(self._settings)
-        if await _frozen(session) in {None, await _frozen(self.session)}:
+        if self.is_anonymous:
+            return False
+        session = open_session(self._settings, _alias(self._settings))
+        found = await frozen(session)
+        if found is None or found == await self._held():
             return False
         self.session = session
         return True
+
+    async def _held(self) -> Any:
+        try:
+            return await frozen(self.session)
+        except (BotoCoreError, SettingsError):  # they can't be fetched any more
+            return None
 
     async def credentials(self) -> S3Credential:
         """The current credentials, for obstore; refreshed by botocore where they expire.
@@ -91,13 +99,13 @@ class Connection:
             AccessDenied: there are none.
             BotoCoreError: they could not be fetched.
         """
-        frozen = await _frozen(self.session)
-        if frozen is None:
+        found = await frozen(self.session)
+        if found is None:
             raise AccessDenied(f"{self.endpoint}: {NO_CREDENTIALS}")
         return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
+            "access_key_id": found.access_key,
+            "secret_access_key": found.secret_key,
+            "token": found.token,
             "expires_at": datetime.now(UTC) + CREDENTIAL_TTL,
         }
 
@@ -108,20 +116,21 @@ class Connection:
             AccessDenied: there are no credentials, and the settings do not say anonymous.
             BotoCoreError: the credentials could not be fetched.
         """
-        if not self._settings.anonymous:
+        if not self.is_anonymous:
             await self.credentials()
         filesystem = s3fs.S3FileSystem(
             asynchronous=True,
             skip_instance_cache=True,
             session=self.session,
-            anon=self._settings.anonymous,
+            anon=self.is_anonymous,
             endpoint_url=self.custom_endpoint,
-            client_kwargs={"region_name": self.region, "verify": str(self._roots)},
+            client_kwargs={"region_name": self.region, "verify": self.tls.verify},
             config_kwargs={
                 "retries": {"total_max_attempts": 1},  # `RetryingStore` is the one retry layer
                 "connect_timeout": self.connect_timeout,
                 "read_timeout": self.read_timeout,
                 "max_pool_connections": self._settings.max_requests,
+                "client_cert": self.tls.client_certificate,
                 "response_checksum_validation": "when_required",
                 "s3": {"addressing_style": "path" if self.custom_endpoint else "auto"},
                 "user_agent_extra": "s3zipfs",
@@ -154,7 +163,7 @@ class Connection:
         endpoint, virtual_hosted = self._bucket_endpoint(bucket, region)
         client_options: Any = {
             "allow_http": endpoint.startswith("http:"),
-            "allow_invalid_certificates": False,
+            "allow_invalid_certificates": not self.tls.is_verified,
             "connect_timeout": timedelta(seconds=self.connect_timeout),
             "read_timeout": timedelta(seconds=self.read_timeout),
             # of the whole transfer, and here only for obstore's default of 30 s not to count:
@@ -175,13 +184,13 @@ class Connection:
                 "aws_endpoint_url_s3": endpoint,
                 "region": region,
                 "virtual_hosted_style_request": virtual_hosted,
-                "skip_signature": self._settings.anonymous,
+                "skip_signature": self.is_anonymous,
                 "s3_express": False,
                 "request_payer": False,
             },
             client_options=client_options,
             retry_config={"max_retries": 0},
-            credential_provider=None if self._settings.anonymous else credentials,
+            credential_provider=None if self.is_anonymous else credentials,
         )
 
     def _bucket_endpoint(self, bucket: str, region: str) -> tuple[str, bool]:
@@ -210,60 +219,14 @@ def _stay_here(context: dict[str, Any], **_: Any) -> None:
     context.setdefault("s3_redirect", {})["redirected"] = True
 
 
-def _open_session(settings: Settings) -> AioSession:
-    profile = settings.profile
-    if profile is not None and profile == os.environ.get("AWS_PROFILE"):
-        profile = None  # botocore reads it, and then keys in the environment win, as usual
-    session = AioSession(profile=profile)
-    session.get_component("response_parser_factory").set_parser_defaults(
-        timestamp_parser=_parse_timestamp
-    )
-    _config_variable(session, "region")  # fails here for a profile that does not exist
-    if (settings.access_key is None) != (settings.secret_key is None):
-        missing = "secret_key" if settings.secret_key is None else "access_key"
-        raise SettingsError(f"{missing}: not given, but the other half of the key pair is")
-    if settings.access_key is not None and settings.secret_key is not None:
-        token = settings.session_token
-        session.set_credentials(
-            settings.access_key.get_secret_value(),
-            settings.secret_key.get_secret_value(),
-            token.get_secret_value() if token is not None else None,
-        )
-    elif os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "false":
-        # Off EC2 the question alone takes seconds; and a role's credentials are AWS's business,
-        # not to be sent to any endpoint without being asked for.
-        session.get_component("credential_provider").remove("iam-role")
-    return session
+def _alias(settings: Settings) -> Alias | None:
+    return None if settings.mc_alias is None else find_alias(settings.mc_alias)
 
 
-def _parse_timestamp(value: str) -> datetime:
-    # botocore's own, by dateutil, takes 30 of the 56 ms for which a page of 1,000 keys holds the
-    # network loop (measured).
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        parsed: datetime = parse_timestamp(value)
-        return parsed
-
-
-async def _frozen(session: AioSession) -> Any:
-    """Access key, secret key and token as a tuple, or None where there are none."""
-    found = await session.get_credentials()
-    return None if found is None else await found.get_frozen_credentials()
-
-
-def _config_variable(session: AioSession, name: str) -> str | None:
-    try:
-        value = session.get_config_variable(name)
-    except BotoCoreError as error:
-        raise SettingsError(f"AWS configuration: {error}") from None
-    return None if value is None else str(value)
-
-
-def _custom_endpoint(settings: Settings, session: AioSession) -> str | None:
-    url = settings.endpoint_url
-    if url is None:
-        url = session.get_scoped_config().get("endpoint_url")
+def _custom_endpoint(settings: Settings, alias: Alias | None, session: AioSession) -> str | None:
+    url = settings.endpoint_url if alias is None else alias.endpoint_url
+    if url is None and alias is None:
+        url = config_of(session).get("endpoint_url")
     if url is None:
         return None
     try:
@@ -276,24 +239,3 @@ def _custom_endpoint(settings: Settings, session: AioSession) -> str | None:
     if parts.username is not None or parts.password is not None:
         raise SettingsError("endpoint_url: holds a user name or password; keys have own settings")
     return url.rstrip("/")
-
-
-def _system_roots() -> Path:
-    system = ssl.get_default_verify_paths().cafile  # honours SSL_CERT_FILE
-    return Path(system or str(get_cert_path(True)))  # noqa: FBT003 - botocore's signature
-
-
-def _ca_bundle(settings: Settings, session: AioSession) -> Path | None:
-    bundle = settings.ca_bundle
-    if bundle is None:
-        configured = _config_variable(session, "ca_bundle")
-        bundle = Path(configured) if configured else None
-    if bundle is None:
-        return None
-    bundle = bundle.expanduser().absolute()
-    try:
-        ssl.create_default_context(cafile=bundle)
-    except (OSError, ValueError) as error:  # SSLError is an OSError
-        reason = error.strerror if isinstance(error, FileNotFoundError) else "no PEM certificates"
-        raise SettingsError(f"ca_bundle: {bundle}: {reason}") from None
-    return bundle

@@ -16,6 +16,11 @@ _OWN_WAYS = {
     "tcp_keepalive", "user_agent", "user_agent_extra",
 }  # fmt: skip
 
+# Settings that s3fs has nothing like; variables of ours would else set them.
+_OUR_OWN = (
+    "access_key_file", "secret_key_file", "session_token_file", "credential_command", "mc_alias",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedObject:
@@ -36,8 +41,8 @@ def is_s3fs(filesystem: object) -> bool:
 def connection_of(filesystem: Any) -> dict[str, Any] | None:
     """The settings by which the same objects are reached, None standing for "by default".
 
-    None instead of all: it has an option that no setting of ours stands for, as `verify=False`, a
-    session of its own, or customer keys.
+    None instead of all: it has an option that no setting of ours stands for, as a session of its
+    own, or customer keys.
     """
     client = dict(filesystem.client_kwargs)
     config = {name: value for name, value in filesystem.config_kwargs.items() if value is not None}
@@ -46,6 +51,8 @@ def connection_of(filesystem: Any) -> dict[str, Any] | None:
     client.pop("endpoint_url", None)
     secure = client.pop("use_ssl", filesystem.use_ssl)
     verify = client.pop("verify", None)
+    certificate = config.pop("client_cert", None)
+    shown = certificate if isinstance(certificate, tuple) else (certificate, None)
     found = {
         "endpoint_url": endpoint
         or os.environ.get("AWS_ENDPOINT_URL_S3")
@@ -56,7 +63,11 @@ def connection_of(filesystem: Any) -> dict[str, Any] | None:
         "session_token": filesystem.token or client.pop("aws_session_token", None),
         "profile": session.pop("profile", None),
         "ca_bundle": verify if isinstance(verify, str | os.PathLike) else None,
+        "verify_tls": verify is not False,
+        "client_certificate": shown[0],
+        "client_key": shown[1],
         "anonymous": bool(filesystem.anon),
+        **dict.fromkeys(_OUR_OWN),
     }
     for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"):
         client.pop(name, None)
@@ -64,7 +75,6 @@ def connection_of(filesystem: Any) -> dict[str, Any] | None:
         any(value is not None for value in client.values())
         or bool(session)
         or any(not _is_ours(*each) for each in config.items())
-        or verify is False
         or (not secure and found["endpoint_url"] is None)
         or not filesystem._session_is_owned  # noqa: SLF001 - it tells of an injected session
         or filesystem.version_aware

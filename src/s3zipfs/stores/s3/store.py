@@ -71,7 +71,8 @@ class S3Store:
         self._blocking = BlockingReads(
             self._bodies, self._versions, most=settings.requests_in_threads
         )
-        self._by_client_only = False  # obstore cannot talk to this endpoint at all
+        # obstore cannot talk to some endpoints at all, and has no way to show a certificate.
+        self._by_client_only = self._connection.tls.certificate is not None
 
     def __repr__(self) -> str:
         return f"S3Store({self.endpoint!r})"

@@ -293,6 +293,15 @@ _SETTING_ERRORS = (
     boto.NoRegionError,
     boto.InvalidProxiesConfigError,
 )
+# Alerts of RFC 8446, 6.2; where none is shown, a server of TLS 1.2 says handshake_failure.
+_REFUSES_OUR_CERTIFICATE = (
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_CERTIFICATE_EXPIRED",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_HANDSHAKE_FAILURE",
+)
 _BROKEN = (boto.ConnectionClosedError, boto.IncompleteReadError, aiohttp.ClientPayloadError)
 
 
@@ -332,6 +341,11 @@ def _by_cause(asked: Asked, cause: BaseException) -> S3ZipError | None:
     if isinstance(cause, ssl.SSLError):
         if cause.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}:
             return _no_tls(asked)
+        if cause.reason is not None and cause.reason.endswith(_REFUSES_OUR_CERTIFICATE):
+            return EndpointUnreachable(
+                f"{asked.endpoint}: TLS: the server wants a client certificate that it trusts: "
+                "give --client-certificate"
+            )
         return StoreUnavailable(f"{asked.endpoint}: TLS: {cause.reason or 'failed'}")
     if isinstance(cause, socket.gaierror):
         return EndpointUnreachable(f"{asked.endpoint}: no such host")
