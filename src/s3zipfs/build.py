@@ -9,7 +9,7 @@ from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.cache.indexes import PersistedIndexes
-from s3zipfs.cache.reader import Fetcher
+from s3zipfs.cache.reader import LARGEST_GET, Fetcher
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings import Settings
 from s3zipfs.stores.base import ObjectStore
@@ -31,11 +31,12 @@ def build_tree(
     *,
     store: ObjectStore | None = None,
     kept: int = 1,
+    largest_get: int = LARGEST_GET,
 ) -> Tree:
     """The tree of these sources (`s3://bucket[/prefix]`; none: all buckets). No request is made.
 
     `store` takes the place of S3 (tests). Of the memory one part in `kept` may hold what was read
-    to its end.
+    to its end. No GET is of more than `largest_get` bytes.
 
     Raises:
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
@@ -57,6 +58,7 @@ def build_tree(
         disk,
         in_threads=settings.requests_in_threads,
         on_loop=settings.requests_on_loop,
+        largest_get=largest_get,
     )
     folders = Folders(
         store,

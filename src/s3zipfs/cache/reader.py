@@ -23,9 +23,9 @@ from s3zipfs.waiting import Wait
 
 T = TypeVar("T")
 
-# One GET. Larger ones are not faster (8 x 8 MiB reach 2.8 GB/s raw) and come back later; of 2 MiB
-# each they cost a third more CPU.
-MAX_GET = 8 << 20
+# One GET of a mount. Larger ones are not faster (8 x 8 MiB reach 2.8 GB/s raw) and come back later;
+# of 2 MiB each they cost a third more CPU.
+LARGEST_GET = 8 << 20
 
 # What a thread may fetch by itself: a member that is fetched whole, with its header.
 AT_ONCE = (1 << 20) + 4096
@@ -43,7 +43,9 @@ class Fetcher:
         *,
         in_threads: int,
         on_loop: int,
+        largest_get: int = LARGEST_GET,
     ) -> None:
+        self.largest_get = largest_get  # bytes
         self.store = store
         self.network = network
         self.cache = cache
@@ -161,8 +163,7 @@ class ObjectReader:
         """
         if end <= start:
             return []
-        cache = self._fetcher.cache
-        covering, missing = cache.claim(self.info.id, start, end, chunk=MAX_GET)
+        covering, missing = self._claim(start, end)
         self._fetcher.start(self.info, missing)
         self._read_ahead(start, end, until)
         try:
@@ -175,15 +176,21 @@ class ObjectReader:
 
     def start(self, start: int, end: int) -> None:
         """Have the bytes `[start, end)` fetched for reads to come; waits for the disk only."""
-        _, missing = self._fetcher.cache.claim(self.info.id, start, end, chunk=MAX_GET)
+        _, missing = self._claim(start, end)
         self._fetcher.start(self.info, missing)
+
+    def _claim(self, start: int, end: int) -> tuple[list[Extent], list[Extent]]:
+        fetcher = self._fetcher
+        return fetcher.cache.claim(self.info.id, start, end, chunk=fetcher.largest_get)
 
     def _read_ahead(self, start: int, end: int, until: int | None) -> None:
         with self._lock:
             ahead = self._streams.observe(start, end, until)
         if ahead is None:
             return
-        missing = self._fetcher.cache.claim_ahead(self.info.id, *ahead, chunk=MAX_GET)
+        missing = self._fetcher.cache.claim_ahead(
+            self.info.id, *ahead, chunk=self._fetcher.largest_get
+        )
         if missing is None:
             with self._lock:
                 self._streams.refuse(*ahead)
@@ -192,8 +199,7 @@ class ObjectReader:
 
     async def fetch(self, start: int, end: int) -> memoryview:
         """The same bytes for a coroutine of the network loop, as one buffer."""
-        cache = self._fetcher.cache
-        covering, missing = cache.claim(self.info.id, start, end, chunk=MAX_GET)
+        covering, missing = self._claim(start, end)
         self._fetcher.start_elsewhere(self.info, missing)
         data = [await shared(extent.future) for extent in covering]
         return joined(slices(covering, data, start, end))

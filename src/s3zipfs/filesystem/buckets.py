@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from s3zipfs.build import build_tree
 from s3zipfs.filesystem.paths import Paths
 from s3zipfs.filesystem.readonly import ReadOnlyFileSystem, take_settings
-from s3zipfs.filesystem.shared import KEPT, TREES, OpenTree, key_of
+from s3zipfs.filesystem.shared import TREES, OpenTree, key_of, tree_of
 from s3zipfs.settings import load_settings
 from s3zipfs.tree.tree import Tree
 
@@ -55,7 +54,7 @@ class S3ZipFileSystem(ReadOnlyFileSystem):
         process, opened = os.getpid(), self._opened
         if opened is None or opened[0] != process:
             key = key_of(self._settings)
-            shared = TREES.open(self, key, lambda: build_tree(self._settings, kept=KEPT))
+            shared = TREES.open(self, key, lambda: tree_of(self._settings))
             opened = self._opened = process, shared
         return opened[1]
 

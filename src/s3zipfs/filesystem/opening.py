@@ -11,9 +11,8 @@ from typing import Any
 import fsspec
 from fsspec.core import OpenFile
 
-from s3zipfs.build import build_tree
 from s3zipfs.errors import ObjectChanged
-from s3zipfs.filesystem.shared import KEPT, TREES, OpenTree, key_of
+from s3zipfs.filesystem.shared import TREES, OpenTree, key_of, tree_of
 from s3zipfs.settings import Settings, load_settings
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.stores.files import FileStore
@@ -51,7 +50,7 @@ class S3Source:
             NotFound, AccessDenied: as the store says.
         """
         settings = self.settings
-        opened = TREES.open(user, key_of(settings), lambda: build_tree(settings, kept=KEPT))
+        opened = TREES.open(user, key_of(settings), lambda: tree_of(settings))
         tree = opened.tree
         if self.etag is None:
             return opened, tree.head(self.bucket, self.key, Wait(settings.timeout))
@@ -87,7 +86,7 @@ class FileSource:
         """
         settings = self.settings
         key = ("files", key_of(settings))
-        opened = TREES.open(user, key, lambda: build_tree(settings, store=FILES, kept=KEPT))
+        opened = TREES.open(user, key, lambda: tree_of(settings, FILES))
         info = FILES.add(self.file)
         weakref.finalize(user, FILES.remove, info)
         if self.etag is not None and info.id.etag != self.etag:
