@@ -222,5 +222,5 @@ def test_sighup_reloads_the_ttl_the_log_level_and_the_credentials(
         assert os.listdir(mounted.path / "old") == ["a"], "it was believed for an hour"
 
         file.write_text("S3ZIPFS_TTL=soon\n")
-        hang_up("nothing is reloaded: ttl")
+        hang_up("nothing is reloaded: S3ZIPFS_TTL")
         assert len(os.listdir(mounted.path / "new")) == 4

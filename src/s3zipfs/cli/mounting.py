@@ -16,11 +16,11 @@ import click
 
 from s3zipfs.cli import background, logs
 from s3zipfs.cli.errors import is_expected, line_of
-from s3zipfs.cli.options import log_format_option, retry_option, settings_of, store_options
+from s3zipfs.cli.options import CommandLine, command_line_of, mount_options, store_options, warn
 from s3zipfs.errors import DeadlineExceeded, SettingsError, StoreUnavailable
 from s3zipfs.fuse import mountpoint as places
 from s3zipfs.malloc import keep_freed_memory
-from s3zipfs.settings import Settings
+from s3zipfs.settings import Kind, Settings, Source, kind_of, variables_of
 from s3zipfs.waiting import Wait
 
 if TYPE_CHECKING:
@@ -37,39 +37,33 @@ _FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 
 
 @click.command(short_help="Mount buckets as a directory; returns when mounted.")
-@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-@click.argument("mountpoint", metavar="MOUNTPOINT")
+@click.argument("places_given", nargs=-1, metavar="[SOURCE]... [MOUNTPOINT]")
 @store_options
-@retry_option
+@mount_options
 @click.option("--foreground", "-f", is_flag=True, help="stay, and log to stderr")
-@click.option("--allow-other", is_flag=True, help="let other users in, by the permissions shown")
-@click.option("--log-file", type=click.Path(path_type=Path), metavar="FILE", help="log there")
-@log_format_option
-@click.option("--verbose", "-v", is_flag=True, help="log more")
+@click.option("--verbose", "-v", is_flag=True, default=None, help="log more")
 @click.option("--ready-fd", type=int, hidden=True)
-def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
+def mount(
+    places_given: tuple[str, ...], foreground: bool, ready_fd: int | None, **options: Any
+) -> None:
     """Mount buckets read-only, with every zip in them as a directory.
 
-    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX; none means all buckets, several get a directory
-    each. Credentials come from the environment, a profile, or the usual AWS files. Returns when
+    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX; none means those of the settings file, else all
+    buckets; several get a directory each. MOUNTPOINT may stand in the settings file (--config) as
+    well. Credentials come from the environment, a profile, or the usual AWS files. Returns when
     the mount can be used.
     """
-    ready_fd = options.pop("ready_fd")
-    log_file, verbose = options.pop("log_file"), options.pop("verbose")
-    foreground, allow_other = options.pop("foreground"), options.pop("allow_other")
-    options["verbose"] = verbose or None  # as a setting: the environment may say
-    if options["env_file"] is not None:  # read again at SIGHUP, from another directory by then
-        options["env_file"] = options["env_file"].absolute()
-    if "://" in mountpoint:
-        raise click.UsageError(f"{mountpoint} is a source; the mountpoint comes last")
-    settings = settings_of(dict(options))
+    command_line = command_line_of(options)
+    loaded = command_line.load()
+    warn(loaded)
+    settings, mountpoint = _placed(loaded.settings, places_given)
     path = places.absolute(mountpoint)
-    places.check(path, allow_other=allow_other)
+    places.check(path, allow_other=settings.allow_other)
     if not foreground:
-        background.mount(path, log_file)
+        background.mount(path, settings.log_file)
         return
     word = background.Word(ready_fd)
-    release = _log_to(log_file, settings)
+    release = _log_to(settings.log_file, settings)
 
     def on_ready() -> None:
         release()
@@ -78,13 +72,34 @@ def mount(sources: tuple[str, ...], mountpoint: str, **options: Any) -> None:
         word.give(background.READY)
 
     try:
-        _serve(settings, sources, path, options, allow_other=allow_other, on_ready=on_ready)
+        _serve(settings, path, command_line, on_ready=on_ready)
     except Exception as error:
-        if log_file is not None and not is_expected(error):
+        if settings.log_file is not None and not is_expected(error):
             log.exception("unexpected error")
         with contextlib.suppress(BrokenPipeError):
-            word.give(line_of(error, log=log_file))
+            word.give(line_of(error, log=settings.log_file))
         raise
+
+
+def _placed(settings: Settings, given: Sequence[str]) -> tuple[Settings, str | Path]:
+    """The sources and the mountpoint of the command line, or else of the settings.
+
+    Raises:
+        UsageError: nothing names a mountpoint.
+    """
+    sources, mountpoint = list(given), settings.mountpoint
+    if not sources or ("://" in sources[-1] and mountpoint is not None):
+        if mountpoint is None:
+            raise click.UsageError("Missing argument 'MOUNTPOINT'.")
+        place: str | Path = mountpoint
+    else:
+        place = sources.pop()
+        if "://" in place:
+            raise click.UsageError(f"{place} is a source; the mountpoint comes last")
+    if sources:
+        named = tuple(Source(url=url) for url in sources)
+        settings = settings.model_copy(update={"sources": named})
+    return settings, place
 
 
 def _log_to(log_file: Path | None, settings: Settings) -> Callable[[], None]:
@@ -102,11 +117,9 @@ def _log_to(log_file: Path | None, settings: Settings) -> Callable[[], None]:
 
 def _serve(
     settings: Settings,
-    sources: Sequence[str],
     path: Path,
-    options: dict[str, Any],
+    command_line: CommandLine,
     *,
-    allow_other: bool,
     on_ready: Callable[[], None],
 ) -> None:
     keep_freed_memory()
@@ -115,7 +128,8 @@ def _serve(
     from s3zipfs.build import build_tree  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
 
-    with contextlib.closing(build_tree(settings, sources, kept=KEPT)) as tree:
+    urls = [source.url for source in settings.sources]
+    with contextlib.closing(build_tree(settings, urls, kept=KEPT)) as tree:
         _check(tree, settings)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
         # read of 1 GiB, and an eighth of what Python took of it).
@@ -123,11 +137,11 @@ def _serve(
         serve(
             tree,
             path,
-            source=" ".join(map(_url, sources)) or settings.endpoint_url or "s3://",
+            source=" ".join(map(_url, urls)) or settings.endpoint_url or "s3://",
             timeout=settings.timeout,
-            allow_other=allow_other,
+            allow_other=settings.allow_other,
             on_ready=on_ready,
-            on_hangup=lambda: _reload(tree, dict(options)),
+            on_hangup=lambda: _reload(tree, command_line),
         )
         tree.flush(FLUSH_SECONDS)
         end_process(0)
@@ -152,13 +166,16 @@ def _check(tree: Tree, settings: Settings) -> None:
         time.sleep(RETRY_SECONDS)
 
 
-def _reload(tree: Tree, options: dict[str, Any]) -> None:
+def _reload(tree: Tree, command_line: CommandLine) -> None:
     """Apply what may change while mounted: credentials, `ttl`, `verbose`. All else stays."""
     try:
-        settings = settings_of(options)
+        loaded = command_line.load()
     except SettingsError as error:
         log.warning("nothing is reloaded: %s", error)
         return
+    for text in loaded.warnings:
+        log.warning("%s", text)
+    settings = loaded.settings
     logs.set_level(verbose=settings.verbose)
     credentials = tree.reload(ttl=settings.ttl)
     log.info("reloaded: --ttl %g%s", settings.ttl, ", verbose" if settings.verbose else "")
@@ -181,8 +198,9 @@ def _url(source: str) -> str:
 
 def _leave_directory() -> None:
     """Keep no directory busy that the command happened to be started in."""
-    for name in _FILES:
-        if name in os.environ:
+    paths = [name for name in Settings.model_fields if kind_of(name) is Kind.PATH]
+    for name in [*_FILES, *(variable for path in paths for variable in variables_of(path))]:
+        if os.environ.get(name, "none") != "none":
             os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
     os.chdir("/")
 

@@ -1,18 +1,42 @@
-"""The options that commands share, by the names of `settings.Settings`."""
+"""The options that commands share: one for each setting, by its name and description."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
-from s3zipfs.settings import Settings, load_settings, parse_size
+from s3zipfs.settings import (
+    SECRETS,
+    ConnectionSettings,
+    Given,
+    Kind,
+    Loaded,
+    MountSettings,
+    MountWords,
+    ReadingSettings,
+    Settings,
+    absolute,
+    kind_of,
+    load,
+    parse_size,
+    parse_words,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PATTERNS = ("archive", "exclude")
+_METAVARS = {
+    Kind.SIZE: "BYTES",
+    Kind.WHOLE: "N",
+    Kind.NUMBER: "S",
+    Kind.PATH: "FILE",
+    Kind.PATTERNS: "PATTERN",
+    Kind.TEXT: "NAME",
+}
+_OWN_METAVARS = {"endpoint_url": "URL", "credential_command": "COMMAND", "cache_dir": "DIR"}
 
 
 class Size(click.ParamType[int]):
@@ -28,86 +52,134 @@ class Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-def _option(field: str, *declarations: str, **options: Any) -> Callable[[F], F]:
-    described = Settings.model_fields[field]
-    text = described.description or ""
-    default = described.default
-    if options.get("type") is SIZE and default is not None:
-        text += f" (default {default >> 20}M)"
-    elif isinstance(default, int | float) and not isinstance(default, bool):
-        text += f" (default {default:g})"
-    name = declarations or (f"--{field.replace('_', '-')}",)
-    return click.option(*name, field, default=None, help=text, **options)
-
-
 SIZE = Size()
-_CACHE_OPTIONS = (
-    _option("cache_dir", type=click.Path(path_type=Path), metavar="DIR"),
-    _option("cache_size", type=SIZE, metavar="BYTES"),
-    _option("index_cache_size", type=SIZE, metavar="BYTES"),
-)
-_STORE_OPTIONS = (
-    _option("endpoint_url", metavar="URL"),
-    _option("region", metavar="NAME"),
-    _option("profile", metavar="NAME"),
-    _option("ca_bundle", type=click.Path(path_type=Path), metavar="FILE"),
-    _option("client_certificate", type=click.Path(path_type=Path), metavar="FILE"),
-    _option("client_key", type=click.Path(path_type=Path), metavar="FILE"),
-    _option("verify_tls", "--verify-tls/--no-verify-tls"),
-    _option("access_key_file", type=click.Path(path_type=Path), metavar="FILE"),
-    _option("secret_key_file", type=click.Path(path_type=Path), metavar="FILE"),
-    _option("session_token_file", type=click.Path(path_type=Path), metavar="FILE"),
-    _option("credential_command", metavar="COMMAND"),
-    _option("anonymous", is_flag=True),
-    click.option(
-        "--env-file",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="file of NAME=value lines, read into the environment where a name is not set",
-    ),
-    _option("archive", "--archive", multiple=True, metavar="PATTERN"),
-    _option("exclude", "--exclude", multiple=True, metavar="PATTERN"),
-    _option("timeout", type=float, metavar="S"),
-    _option("ttl", type=float, metavar="S"),
-    _option("immutable", is_flag=True),
-    _option("memory", type=SIZE, metavar="BYTES"),
-    _option("max_requests", type=int, metavar="N"),
-    _option("max_directory_bytes", type=SIZE, metavar="BYTES"),
-    _option("encoding", metavar="NAME"),
-    *_CACHE_OPTIONS,
-    _option("strip_suffix", is_flag=True),
-    _option("single_root", type=click.Choice(["keep", "unwrap"])),
-)
 
 
-retry_option = _option("retry", type=float, metavar="S")
-log_format_option = _option("log_format", type=click.Choice(["text", "json"]))
+def option_of(name: str) -> str:
+    """How a setting is called as an option."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _default(name: str) -> str:
+    default = Settings.model_fields[name].default
+    match default:
+        case bool():
+            return ""
+        case int() if kind_of(name) is Kind.SIZE:
+            power = min((default & -default).bit_length() - 1, 30) // 10
+            return f" (default {default >> 10 * power}{'BKMG'[power]})"
+        case int() | float():
+            return f" (default {default:g})"
+        case _:
+            return ""
+
+
+def _option(name: str) -> Callable[[Any], Any]:
+    """The option of a setting. What it takes is judged by the model, as in every other place."""
+    described, kind, called = Settings.model_fields[name], kind_of(name), option_of(name)
+    text = f"{described.description}{_default(name)}"
+    if kind is Kind.SWITCH:
+        return click.option(f"{called}/--no-{called[2:]}", name, default=None, help=text)
+    metavar = _OWN_METAVARS.get(name) or _METAVARS.get(kind)
+    if kind is Kind.CHOICE:
+        metavar = "|".join(get_args(described.annotation))
+    return click.option(
+        called, name, metavar=metavar, multiple=kind is Kind.PATTERNS, default=None, help=text
+    )
+
+
+_CONFIG = click.option(
+    "--config",
+    metavar="NAME",
+    help="settings file: /etc/s3zipfs/NAME.toml and ~/.config/s3zipfs/NAME.toml, or a path that "
+    "ends in .toml",
+)
+_ENV_FILE = click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="file of NAME=value lines, read into the environment where a name is not set",
+)
+_WORDS = click.option(
+    "-o",
+    "words",
+    multiple=True,
+    metavar="WORDS",
+    help="settings as in fstab: name=value, separated by commas; they win over all others",
+)
+_CACHE = ("cache_dir", "cache_size", "index_cache_size")
+_NO_OPTION = {*SECRETS, "verbose", "mountpoint", "sources"}
+
+
+def _with_options(command: F, names: Iterable[str], *more: Callable[[Any], Any]) -> F:
+    for option in reversed([*more, *(_option(name) for name in names if name not in _NO_OPTION)]):
+        command = option(command)
+    return command
 
 
 def store_options(command: F) -> F:
-    """Give a command all options that make up `Settings`."""
-    for option in reversed(_STORE_OPTIONS):
-        command = option(command)
-    return command
+    """Give a command the options that say how buckets are reached and read."""
+    names = [*ConnectionSettings.model_fields, *ReadingSettings.model_fields]
+    return _with_options(command, names, _CONFIG, _ENV_FILE)
+
+
+def mount_options(command: F) -> F:
+    """Give a command the options of a mount alone."""
+    return _with_options(command, MountSettings.model_fields, _WORDS)
 
 
 def cache_options(command: F) -> F:
     """Give a command the options that tell of the cache on disk."""
-    for option in reversed(_CACHE_OPTIONS):
-        command = option(command)
-    return command
+    return _with_options(command, _CACHE)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What a command line says of settings. It means the same in every directory."""
+
+    config: str | None
+    env_file: Path | None
+    options: Mapping[str, Given]
+    words: MountWords
+
+    def load(self) -> Loaded:
+        """The settings in force now; files and environment are read again each time.
+
+        Raises:
+            SettingsError: one is wrong.
+        """
+        return load(self.config, self.env_file, self.options, self.words)
+
+
+def command_line_of(options: dict[str, Any]) -> CommandLine:
+    """What a command's options say; takes them out of `options`.
+
+    Raises:
+        SettingsError: a word of `-o` is wrong.
+    """
+    config, env_file = options.pop("config", None), options.pop("env_file", None)
+    words = parse_words(options.pop("words", ()))
+    given = {}
+    for name in [name for name in options if name in Settings.model_fields]:
+        value = options.pop(name)
+        if value is None or value == ():  # not given: files or the environment may say
+            continue
+        if kind_of(name) is Kind.PATH and value != "none":
+            value = absolute(value)
+        given[name] = Given(value, option_of(name))
+    if config is not None and config.endswith(".toml"):
+        config = str(absolute(config))
+    return CommandLine(config, absolute(env_file), given, words)
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
-    """The settings of a command's options; takes them out of `options`."""
-    env_file = options.pop("env_file")
-    given = {name: options.pop(name) for name in list(options) if name in Settings.model_fields}
-    for name in _PATTERNS:
-        given[name] = given[name] or None  # not given: the environment may say
-    for name in ("anonymous", "immutable", "strip_suffix"):
-        given[name] = given[name] or None
-    settings = load_settings(env_file, **given)
-    if settings.ca_bundle is not None:  # a mount's process leaves the directory
-        absolute = settings.ca_bundle.absolute()
-        settings = settings.model_copy(update={"ca_bundle": absolute})
-    return settings
+    """The settings of a command's options, which are taken out; warnings go to stderr."""
+    loaded = command_line_of(options).load()
+    warn(loaded)
+    return loaded.settings
+
+
+def warn(loaded: Loaded) -> None:
+    """Say on stderr what is not wrong, and not good either."""
+    for text in loaded.warnings:
+        click.echo(f"s3zipfs: warning: {text}", err=True)

@@ -4,7 +4,9 @@
 `loading` puts them together, the later over the earlier, and says where each value came from.
 """
 
-from s3zipfs.settings.environment import environment_without_files
+from s3zipfs.settings.environment import environment_without_files, variables_of
+from s3zipfs.settings.given import Given
+from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.loading import Loaded, load, load_settings
 from s3zipfs.settings.model import (
     CREDENTIALS,
@@ -12,10 +14,12 @@ from s3zipfs.settings.model import (
     SECRETS,
     ConnectionSettings,
     MountSettings,
+    ReadingSettings,
     Settings,
     Source,
 )
-from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, parse_size
+from s3zipfs.settings.mountwords import MountWords, parse_words
+from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, absolute, parse_size
 
 __all__ = [
     "CREDENTIALS",
@@ -23,12 +27,20 @@ __all__ = [
     "DEFAULT_CACHE_SIZE",
     "SECRETS",
     "ConnectionSettings",
+    "Given",
+    "Kind",
     "Loaded",
     "MountSettings",
+    "MountWords",
+    "ReadingSettings",
     "Settings",
     "Source",
+    "absolute",
     "environment_without_files",
+    "kind_of",
     "load",
     "load_settings",
     "parse_size",
+    "parse_words",
+    "variables_of",
 ]

@@ -7,12 +7,14 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings.given import Given, unknown
+from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.model import SECRETS, Settings, Source
 from s3zipfs.settings.private import is_writable_by_all, readers
+from s3zipfs.settings.values import NOWHERE
 
 SYSTEM_FOLDER = Path("/etc/s3zipfs")
 
@@ -158,13 +160,8 @@ def _of_toml(path: Path, text: str, message: str) -> str:
     return f"{path}:{line}: {found.group(1)}"
 
 
-def _is_path(name: str) -> bool:
-    fields = Settings.model_fields if name in Settings.model_fields else Source.model_fields
-    return Path in get_args(fields[name].annotation)
-
-
 def _from_folder(name: str, value: Any, folder: Path) -> Any:
-    if not isinstance(value, str) or value in {"", "none"} or not _is_path(name):
+    if not isinstance(value, str) or value in {"", NOWHERE} or kind_of(name) is not Kind.PATH:
         return value
     return str(folder / Path(value).expanduser())
 

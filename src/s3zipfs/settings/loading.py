@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from s3zipfs.settings.environment import read_env_file, read_environment
 from s3zipfs.settings.files import files_of, read_file
 from s3zipfs.settings.given import Given, unknown
 from s3zipfs.settings.model import SECRETS, Settings
-from s3zipfs.settings.mountwords import parse_words
+from s3zipfs.settings.mountwords import MountWords
 
 _LONGEST = 60  # characters of a wrong value that are shown
 
@@ -49,7 +49,7 @@ def load(
     config: str | None = None,
     env_file: Path | None = None,
     options: Mapping[str, Given] | None = None,
-    words: Sequence[str] = (),
+    words: MountWords | None = None,
 ) -> Loaded:
     """The settings of a command.
 
@@ -57,17 +57,16 @@ def load(
         config: name or path of settings files.
         env_file: file of `NAME=value` lines.
         options: of the command line, by the settings' names.
-        words: texts of `-o`.
+        words: of `-o`.
 
     Raises:
         SettingsError: one is wrong; says which, where it stands, and what it takes.
     """
-    given_words = parse_words(words)
-    config = given_words.config or config
-    env_file = Path(given_words.env_file) if given_words.env_file is not None else env_file
+    words = words or MountWords()
+    config, env_file = words.config or config, words.env_file or env_file
     warning = read_env_file(env_file) if env_file is not None else None
     files = files_of(config) if config is not None else ()
-    layers = [*map(read_file, files), read_environment(), options or {}, given_words.given]
+    layers = [*map(read_file, files), read_environment(), options or {}, words.given]
     given = {name: each for layer in layers for name, each in layer.items()}
     places = {name: each.place for name, each in given.items()}
     return Loaded(_checked(given), places, files, () if warning is None else (warning,))

@@ -170,24 +170,8 @@ class MountSettings(BaseModel):
     )
 
 
-class Settings(ConnectionSettings, MountSettings, BaseSettings):
-    """What a mount or a filesystem is told. Frozen; durations in seconds, sizes in bytes.
-
-    Read from keywords first, then `S3ZIPFS_…` and, where they exist, the usual `AWS_…` variables
-    and the names `STORAGE_ACCESS_KEY`, `STORAGE_SECRET_KEY` and `ENDPOINT_FULL`, all of which may
-    also stand in a file given as `env_file`. Patterns in the environment are separated by blanks;
-    sizes may have a binary unit, as `256M`.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix="S3ZIPFS_",
-        frozen=True,
-        extra="forbid",
-        populate_by_name=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,  # which may be the secret key
-        loc_by_alias=False,
-    )
+class ReadingSettings(BaseModel):
+    """What is an archive, for how long anything is waited for or believed, and all bounds."""
 
     # What is an archive
     archive: Patterns = Field(
@@ -252,6 +236,26 @@ class Settings(ConnectionSettings, MountSettings, BaseSettings):
 
     # The log
     verbose: bool = Field(default=False, description="log more")
+
+
+class Settings(MountSettings, ReadingSettings, ConnectionSettings, BaseSettings):
+    """What a mount or a filesystem is told. Frozen; durations in seconds, sizes in bytes.
+
+    Read from keywords first, then `S3ZIPFS_…` and, where they exist, the usual `AWS_…` variables
+    and the names `STORAGE_ACCESS_KEY`, `STORAGE_SECRET_KEY` and `ENDPOINT_FULL`, all of which may
+    also stand in a file given as `env_file`. Patterns in the environment are separated by blanks;
+    sizes may have a binary unit, as `256M`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="S3ZIPFS_",
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # which may be the secret key
+        loc_by_alias=False,
+    )
 
     @property
     def archive_patterns(self) -> tuple[str, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings.given import Given, unknown
+from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.model import SECRETS, Settings
+from s3zipfs.settings.values import absolute
 
 # mount(8), "FILESYSTEM-INDEPENDENT MOUNT OPTIONS": what systemd, mount(8) and the kernel read, what
 # every mount of ours is already, and times, of which we keep none.
@@ -23,6 +26,7 @@ _REFUSED = {
     "dev": "there are no devices on the mount",
 }
 _ARGUMENTS = ("mountpoint", "sources")
+_NAMES = [name for name in Settings.model_fields if name not in {*SECRETS, *_ARGUMENTS}]
 
 # A comma in a value is written "\\,", as libfuse has it.
 _WORDS = re.compile(r"((?:[^,\\]|\\.|\\\Z)*)(?:,|\Z)", re.DOTALL)
@@ -34,7 +38,7 @@ class MountWords:
 
     given: dict[str, Given] = field(default_factory=dict)  # by the settings' names
     config: str | None = None
-    env_file: str | None = None
+    env_file: Path | None = None
 
 
 def parse_words(texts: Sequence[str]) -> MountWords:
@@ -72,24 +76,24 @@ def _take(words: MountWords, word: str) -> None:
             f"-o {written}: no secret goes on a command line; give a profile, a settings file or "
             "an env file"
         )
-    if name in {"config", "env_file"}:
-        if not value:
-            raise SettingsError(f"-o {written}: needs a value, as in {written}=…")
-        setattr(words, name, value)
+    if name == "config" and value:
+        words.config = value
         return
-    if not equals and name.removeprefix("no_") in _SWITCHES:
-        words.given[name.removeprefix("no_")] = Given(not name.startswith("no_"), f"-o {written}")
+    if name == "env_file" and value:
+        words.env_file = Path(value).expanduser().absolute()
         return
-    if name not in _NAMES:
-        raise unknown(written, [*_NAMES, "config", "env_file"], place="-o ")
-    if not equals:
+    switch = name.removeprefix("no_")
+    if not equals and switch in _NAMES and kind_of(switch) is Kind.SWITCH:
+        words.given[switch] = Given(name == switch, f"-o {written}")
+        return
+    known = [*_NAMES, "config", "env_file"]
+    if name not in known:
+        raise unknown(written, known, place="-o ")
+    if not value:
         raise SettingsError(f"-o {written}: needs a value, as in {written}=…")
-    before = words.given.get(name)
-    if before is not None and name in _LISTS:
+    kind, before = kind_of(name), words.given.get(name)
+    if kind is Kind.PATTERNS and before is not None:
         value = f"{before.value} {value}"
+    if kind is Kind.PATH:
+        value = absolute(value)
     words.given[name] = Given(value, f"-o {written}")
-
-
-_NAMES = [name for name in Settings.model_fields if name not in {*SECRETS, *_ARGUMENTS}]
-_SWITCHES = {name for name in _NAMES if Settings.model_fields[name].annotation is bool}
-_LISTS = {name for name in _NAMES if Settings.model_fields[name].annotation == tuple[str, ...]}

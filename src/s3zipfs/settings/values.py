@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
+NOWHERE = "none"  # in place of a folder
+
 
 def _words(value: Any) -> Any:
     return tuple(value.split()) if isinstance(value, str) else value
@@ -31,7 +33,8 @@ def parse_size(text: str) -> int:
     return int(found.group(1)) << (10 * _POWERS[found.group(2).lower()])
 
 
-def _bytes_of(value: Any) -> Any:
+def bytes_of(value: Any) -> Any:
+    """A text's `parse_size`; what else there is, as it is."""
     return parse_size(value) if isinstance(value, str) else value
 
 
@@ -51,16 +54,13 @@ def default_cache_dir() -> Path | None:
         return None
 
 
-def _folder_or_none(value: Any) -> Any:
-    if isinstance(value, str | Path):
-        # Absolute at once: a mount leaves the directory it was started in.
-        return None if str(value) == "none" else Path(value).expanduser().absolute()
-    return value
-
-
-def _file(value: Any) -> Any:
-    # Absolute at once: a mount leaves the directory it was started in.
+def absolute(value: Any) -> Any:
+    """A path that means the same in every directory: a mount leaves the one it was started in."""
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+def _folder_or_none(value: Any) -> Any:
+    return None if str(value) == NOWHERE else absolute(value)
 
 
 # Fewer bytes are few segments, of which one goes at a time (`cache.blockwriter`).
@@ -81,11 +81,11 @@ def _one_name(value: str) -> str:
 
 DEFAULT_CACHE_SIZE = 10 << 30
 
-File = Annotated[Path | None, BeforeValidator(_file)]
+File = Annotated[Path | None, BeforeValidator(absolute)]
 Folder = Annotated[Path | None, BeforeValidator(_folder_or_none)]
-Size = Annotated[int, BeforeValidator(_bytes_of)]
+Size = Annotated[int, BeforeValidator(bytes_of)]
 BlockCacheSize = Annotated[
-    int | None, BeforeValidator(_bytes_of), AfterValidator(_nothing_or_enough)
+    int | None, BeforeValidator(bytes_of), AfterValidator(_nothing_or_enough)
 ]
 DirectoryName = Annotated[str, AfterValidator(_one_name)]
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
