@@ -168,4 +168,5 @@ def test_a_mount_goes_on_where_nobody_reads_its_stderr(
 
 def waiting(descriptor: int) -> int:
     """Bytes that can be read from a pipe."""
-    return struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
+    (size,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
+    return int(size)

@@ -244,7 +244,7 @@ def test_a_log_that_nobody_reads_blocks_nobody() -> None:
             filled -= len(pipe.read(min(filled, 4096)))
         first = pipe.readline()
         handler.handle(record(logging.DEBUG, "the last"))
-        told = []
+        told: list[str] = []
         while not told or "the last" not in told[-1]:
             told.append(pipe.readline().decode())
             if len(told) == 1000:

@@ -24,6 +24,7 @@ _MODULES = {
     "check": "s3zipfs.cli.checking",
     "tree": "s3zipfs.cli.tree",
     "cache": "s3zipfs.cli.caching",
+    "doctor": "s3zipfs.cli.doctor",
 }
 
 

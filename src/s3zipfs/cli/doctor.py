@@ -1,0 +1,96 @@
+"""`s3zipfs doctor`: what is wrong with this machine, the endpoint or the credentials."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from s3zipfs.cli import logs
+from s3zipfs.cli.errors import one_line
+from s3zipfs.cli.options import command_line_of, store_options
+from s3zipfs.doctor import folders, machine
+from s3zipfs.doctor.endpoint import Endpoint
+from s3zipfs.doctor.findings import Check, Checkup, Finding, Level, warning
+from s3zipfs.doctor.host import Host
+from s3zipfs.settings import ConnectionSettings, Loaded, Source
+
+EXIT_CODES = {Level.OK: 0, Level.NOTE: 0, Level.WARNING: 3, Level.ERROR: 1}
+"""By the worst line. 2 is, as for all commands, a wrong option."""
+
+_COLOURS = {Level.OK: "green", Level.NOTE: "blue", Level.WARNING: "yellow", Level.ERROR: "red"}
+_WIDEST = len("warning")
+
+
+@click.command(short_help="Check machine, endpoint and credentials; say what to do.")
+@click.argument("what", required=False, metavar="[SOURCE|NAME]")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object for each line")
+@store_options
+def doctor(what: str | None, as_json: bool, **options: Any) -> int:
+    """Say what is wrong with this machine, the endpoint or the credentials, and what to do.
+
+    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX; NAME is that of a settings file, as for --config;
+    without both, all buckets are asked for. Each line begins with ok, note, warning or error.
+    Nothing is changed, and no secret is shown.
+
+    The exit code tells the worst line: 0 nothing but ok and notes, 3 a warning, 1 an error.
+    """
+    logs.to_stderr(verbose=False)
+    logs.hold()  # what is wrong is a line of ours
+    if what is not None and "://" not in what:
+        if options["config"] is not None:
+            raise click.UsageError(f"{what}: give a settings file's name once, or s3://BUCKET")
+        options["config"], what = what, None
+    command_line = command_line_of(options)
+    loaded = command_line.load()
+    checkup = Checkup(_checks(Host(), loaded, command_line.env_file, source=what))
+    worst = Level.OK
+    for text in loaded.warnings:
+        worst = max(worst, _show(warning("settings", text, "mend that"), as_json=as_json))
+    for finding in checkup.run():
+        worst = max(worst, _show(finding, as_json=as_json))
+    code = EXIT_CODES[worst]
+    if checkup.is_stuck:  # whatever it waits for, nobody else does
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _checks(
+    host: Host, loaded: Loaded, env_file: Path | None, *, source: str | None
+) -> list[tuple[str, Check]]:
+    settings = loaded.settings
+    sources = (Source(url=source),) if source is not None else settings.sources
+    endpoints = [("endpoint", Endpoint(host, settings, None))] if not sources else []
+    ways: set[str] = set()
+    for each in sources:
+        own = settings.of(each)
+        way = repr([getattr(own, name) for name in ConnectionSettings.model_fields])
+        endpoint = Endpoint(host, own, each.url, is_known=way in ways)
+        ways.add(way)
+        endpoints.append((f"endpoint of {each.url}", endpoint))
+    return [
+        *machine.checks(host, settings),
+        *folders.checks(host, settings, env_file=env_file, files=loaded.files),
+        *((about, each.check) for about, each in endpoints),
+    ]
+
+
+def _show(finding: Finding, *, as_json: bool) -> Level:
+    level, about, found, remedy = finding.level, *map(one_line, _texts(finding))
+    if as_json:
+        told = {"level": level.name.lower(), "about": about, "found": found, "remedy": remedy}
+        click.echo(json.dumps(told))
+        return level
+    word = click.style(f"{level.name.lower():{_WIDEST}}", fg=_COLOURS[level])
+    click.echo(f"{word}  {about}: {found}{f' — {remedy}' if remedy else ''}")
+    return level
+
+
+def _texts(finding: Finding) -> Iterator[str]:
+    yield from (finding.about, finding.found, finding.remedy)
