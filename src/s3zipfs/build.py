@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from s3zipfs.archive.registry import Archives
 from s3zipfs.budget import MemoryBudget
@@ -11,10 +15,12 @@ from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.cache.indexes import PersistedIndexes
 from s3zipfs.cache.reader import LARGEST_GET, Fetcher
 from s3zipfs.errors import SettingsError
-from s3zipfs.settings import Settings
+from s3zipfs.mcaliases import split_alias
+from s3zipfs.settings import Settings, Source
 from s3zipfs.stores.base import ObjectStore
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.retrying import RetryingStore
+from s3zipfs.stores.routing import Route, RoutedStores
 from s3zipfs.stores.s3 import S3Store
 from s3zipfs.tree.folders import Folders
 from s3zipfs.tree.nodes import Folder
@@ -25,34 +31,50 @@ from s3zipfs.zipformat.names import check_encoding
 SCHEMES = ("s3", "s3zip")
 
 
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A source, and the store that its objects are asked from."""
+
+    source: Source
+    route: Route
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.route.store.endpoint, self.route.bucket, self.route.prefix)
+
+
 def build_tree(
     settings: Settings,
-    sources: Sequence[str] = (),
+    sources: Sequence[str | Source] = (),
     *,
     store: ObjectStore | None = None,
     kept: int = 1,
     largest_get: int = LARGEST_GET,
+    reread: Callable[[], Settings] | None = None,
 ) -> Tree:
     """The tree of these sources (`s3://bucket[/prefix]`; none: all buckets). No request is made.
 
     `store` takes the place of S3 (tests). Of the memory one part in `kept` may hold what was read
-    to its end. No GET is of more than `largest_get` bytes.
+    to its end. No GET is of more than `largest_get` bytes. `reread` gives the settings as they are
+    by now, with their sources, for new credentials.
 
     Raises:
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
     """
     check_encoding(settings.encoding)
-    reload_credentials = None
-    if store is None:
-        s3 = S3Store(settings)
-        reload_credentials = s3.reload_credentials
-        store = RetryingStore(s3, timeout=settings.timeout)
+    connections = _Connections(settings, store, reread)
+    reached = [connections.reach(source) for source in map(_source, sources)]
+    named = _named(reached)
+    stores = RoutedStores(
+        reached[0].route.store if reached else connections.store_of(None),
+        [each.route for each in reached],
+    )
     network = Network()
     budget = MemoryBudget(settings.memory)
     cache = ExtentCache(budget, most_read=settings.memory // kept)
     disk = DiskCache(settings.cache_dir, max_bytes=settings.block_cache_size, budget=budget)
     fetcher = Fetcher(
-        store,
+        stores,
         network,
         cache,
         disk,
@@ -61,7 +83,7 @@ def build_tree(
         largest_get=largest_get,
     )
     folders = Folders(
-        store,
+        stores,
         network,
         budget,
         ArchivePatterns(settings.archive_patterns, settings.exclude),
@@ -81,25 +103,115 @@ def build_tree(
         on_changed=folders.expire,
         unwrap=settings.single_root == "unwrap",
     )
-    return Tree(folders, archives, fetcher, _named(sources), reload_credentials=reload_credentials)
+    return Tree(stores, folders, archives, fetcher, named, reloads=connections.reloads)
 
 
-def _named(sources: Sequence[str]) -> dict[str, Folder]:
-    """A name for each source: its last component, or all of it where that is taken."""
-    folders = [parse_source(source) for source in sources]
-    lasts = [(f.prefix.rstrip("/").rpartition("/")[2] or f.bucket) for f in folders]
+class _Connections:
+    """The stores of a tree: one for all sources that are reached in the same way."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ObjectStore | None,
+        reread: Callable[[], Settings] | None,
+    ) -> None:
+        self._settings = settings
+        self._given = store
+        self._reread = reread
+        self._stores: dict[Settings, ObjectStore] = {}
+        self.reloads: list[Callable[[], Coroutine[Any, Any, bool]]] = []
+
+    def reach(self, source: Source) -> _Reached:
+        bucket, prefix = parse_source(source.url)
+        return _Reached(source, Route(self.store_of(source), bucket, prefix))
+
+    def store_of(self, source: Source | None) -> ObjectStore:
+        """Of a source, or of the mount as a whole."""
+        if self._given is not None:
+            return self._given
+        settings = self._settings if source is None else self._settings.of(source)
+        if settings not in self._stores:
+            reread = self._reread
+            now = None if reread is None else partial(_by_now, reread, source)
+            s3 = S3Store(settings, now)
+            self.reloads.append(s3.reload_credentials)
+            self._stores[settings] = RetryingStore(s3, timeout=settings.timeout)
+        return self._stores[settings]
+
+
+def _by_now(reread: Callable[[], Settings], source: Source | None) -> Settings:
+    """The settings of a source, or of the mount as a whole, as they are by now.
+
+    Raises:
+        SettingsError: they name the source no more.
+    """
+    settings = reread()
+    if source is None:
+        return settings
+    for each in map(_source, settings.sources):
+        if (each.url, each.name) == (source.url, source.name):
+            return settings.of(each)
+    raise SettingsError(f"{source.url}: is no source any more; mount again")
+
+
+def _source(given: str | Source) -> Source:
+    """A source with what mc's alias stands for, where its URL begins with one."""
+    source = Source(url=given) if isinstance(given, str) else given
+    alias, rest = split_alias(source.url)
+    if alias is None:
+        return source
+    return Source(**{**source.model_dump(exclude_unset=True), "url": rest, "mc_alias": alias})
+
+
+def _named(reached: Sequence[_Reached]) -> dict[str, Folder]:
+    """A name for each source: its own, or its last component, or as much as tells it apart."""
+    for number, each in enumerate(reached):
+        if any(each.folder == other.folder for other in reached[:number]):
+            raise SettingsError(f"{each.source.url}: given twice")
+    ways = (_last, _whole, _with_host)
     named: dict[str, Folder] = {}
-    for folder, last in zip(folders, lasts, strict=True):
-        whole = f"{folder.bucket}/{folder.prefix}".rstrip("/").replace("/", "-")
-        name = last if lasts.count(last) == 1 else whole
+    for each in reached:
+        name = each.source.name or next(
+            (
+                name
+                for way in ways
+                if [way(other) for other in reached].count(name := way(each)) == 1
+            ),
+            _with_host(each),
+        )
         if name in named:
-            raise SettingsError(f"s3://{folder.bucket}/{folder.prefix}: given twice")
-        named[name] = folder
+            raise SettingsError(f"{each.source.url}: another source is called {name} as well")
+        named[name] = each.folder
     return named
 
 
-def parse_source(source: str) -> Folder:
-    """The bucket and prefix of `s3://bucket[/prefix]` or `bucket[/prefix]`."""
+def _last(reached: _Reached) -> str:
+    route = reached.route
+    return route.prefix.rstrip("/").rpartition("/")[2] or route.bucket
+
+
+def _whole(reached: _Reached) -> str:
+    return f"{reached.route.bucket}/{reached.route.prefix}".rstrip("/").replace("/", "-")
+
+
+def _with_host(reached: _Reached) -> str:
+    host = urlsplit(reached.route.store.endpoint).netloc
+    return f"{host}-{_whole(reached)}"
+
+
+class Place(NamedTuple):
+    """What a source's URL names."""
+
+    bucket: str
+    prefix: str  # empty, or ending in "/"
+
+
+def parse_source(source: str) -> Place:
+    """The bucket and prefix of `s3://bucket[/prefix]` or `bucket[/prefix]`.
+
+    Raises:
+        SettingsError: it is another URL, or names no bucket.
+    """
     scheme, found, rest = source.partition("://")
     if found and scheme not in SCHEMES:
         raise SettingsError(f"{source}: a source is s3://bucket or s3://bucket/prefix")
@@ -107,4 +219,4 @@ def parse_source(source: str) -> Folder:
     if not bucket:
         raise SettingsError(f"{source}: no bucket in it; a source is s3://bucket/prefix")
     prefix = prefix.rstrip("/")
-    return Folder(bucket, f"{prefix}/" if prefix else "")
+    return Place(bucket, f"{prefix}/" if prefix else "")

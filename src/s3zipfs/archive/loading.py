@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.reader import ObjectReader
 from s3zipfs.errors import BadArchive
-from s3zipfs.stores.base import ObjectId, ObjectStore
+from s3zipfs.stores.base import ObjectId, RangeStore
 from s3zipfs.zipformat.index import IndexBuilder, MemberIndex, build_index
 from s3zipfs.zipformat.plan import DirectoryLocation, locate_directory, plan_tail
 
@@ -88,7 +88,7 @@ class LoadGate:
 
 async def load_index(
     reader: ObjectReader,
-    store: ObjectStore,
+    store: RangeStore,
     gate: LoadGate,
     *,
     encoding: str | None,
@@ -165,7 +165,7 @@ def _give_back_memory() -> None:
 
 
 async def _fetch_in_order(
-    store: ObjectStore, oid: ObjectId, start: int, end: int
+    store: RangeStore, oid: ObjectId, start: int, end: int
 ) -> AsyncGenerator[memoryview, None]:
     """The bytes `[start, end)` in pieces, fetched in parallel, given in their order.
 

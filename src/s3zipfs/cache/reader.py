@@ -16,7 +16,7 @@ from s3zipfs.cache.extents import Extent, ExtentCache, joined, slices
 from s3zipfs.cache.streams import StreamTable
 from s3zipfs.errors import Interrupted, S3ZipError
 from s3zipfs.stores.arrivals import heard_by
-from s3zipfs.stores.base import ObjectId, ObjectInfo, ObjectStore
+from s3zipfs.stores.base import ObjectId, ObjectInfo, RangeStore
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.threads import Threads
 from s3zipfs.waiting import Wait
@@ -36,7 +36,7 @@ class Fetcher:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: RangeStore,
         network: Network,
         cache: ExtentCache,
         disk: DiskCache,
@@ -51,8 +51,10 @@ class Fetcher:
         self.cache = cache
         self.disk = disk
         self._threads = Threads(in_threads, name="s3zipfs-range")
-        # Of the requests on the loop: a new range that somebody waits for finds one free.
-        self._ahead = asyncio.Semaphore(max(1, on_loop * 3 // 4))
+        # Of the requests on the loop: a new range that somebody waits for finds one free. For each
+        # endpoint, so that one which is silent holds up what is read ahead of no other.
+        self._most_ahead = max(1, on_loop * 3 // 4)
+        self._ahead: dict[str, asyncio.Semaphore] = {}
 
     def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """Start to fetch each claimed extent, from the disk or by a GET, which complete or fail it.
@@ -64,8 +66,9 @@ class Fetcher:
 
     def start_ahead(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """The same for what nobody waits for yet."""
+        turn = self._ahead.setdefault(info.id.endpoint, asyncio.Semaphore(self._most_ahead))
         for extent in missing:
-            self.disk.run(partial(self._start, info, extent, self._ahead))
+            self.disk.run(partial(self._start, info, extent, turn))
 
     def start_elsewhere(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """The same for the network's thread, which must not wait for the disk."""

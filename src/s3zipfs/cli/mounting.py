@@ -137,7 +137,7 @@ def _serve(
         serve(
             tree,
             path,
-            source=" ".join(map(_url, urls)) or settings.endpoint_url or "s3://",
+            source=" ".join(urls) or settings.endpoint_url or "s3://",
             timeout=settings.timeout,
             allow_other=settings.allow_other,
             on_ready=on_ready,
@@ -177,9 +177,9 @@ def _reload(tree: Tree, command_line: CommandLine) -> None:
         log.warning("%s", text)
     settings = loaded.settings
     logs.set_level(verbose=settings.verbose)
-    credentials = tree.reload(ttl=settings.ttl)
+    reloads = tree.reload(ttl=settings.ttl)
     log.info("reloaded: --ttl %g%s", settings.ttl, ", verbose" if settings.verbose else "")
-    if credentials is not None:
+    for credentials in reloads:
         credentials.add_done_callback(_tell_of_credentials)
 
 

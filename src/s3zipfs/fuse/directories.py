@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from s3zipfs.errors import S3ZipError
 from s3zipfs.fuse import protocol as p
@@ -207,7 +208,7 @@ class Directories:
         match node:
             case Member(info, 0):
                 return self._tree.place(info)[0]
-            case Folder(bucket, prefix) if prefix and node != self._tree.root:
-                return Folder(bucket, prefix.rstrip("/").rpartition("/")[0] + "/")
+            case Folder(_, _, prefix) if prefix and node != self._tree.root:
+                return replace(node, prefix=prefix.rstrip("/").rpartition("/")[0] + "/")
             case _:
                 return self._tree.root

@@ -127,8 +127,8 @@ def _hash(node: Node) -> int:
             oid = info.id
             words = (oid.endpoint, oid.bucket, oid.key, oid.etag, oid.version_id or "")
             words = (_kind(node), *words)
-        case Folder(bucket, prefix):
-            words = ("Folder", bucket, prefix)
+        case Folder(endpoint, bucket, prefix):
+            words = ("Folder", endpoint, bucket, prefix)
         case _:
             words = (type(node).__name__,)
     digest = hashlib.blake2b("\0".join(words).encode(), digest_size=8).digest()

@@ -46,7 +46,26 @@ class ListPage:
     next_token: str | None  # None: the listing is complete
 
 
-class ObjectStore(Protocol):
+class RangeStore(Protocol):
+    """What bytes are read from: an `ObjectStore`, or several of them."""
+
+    async def get_range(self, oid: ObjectId, start: int, end: int) -> memoryview:
+        """Exactly the bytes `[start, end)` of that version, or an error; one GET with If-Match.
+
+        The length, the range and the ETag of the answer have been compared with what was asked.
+        """
+
+    def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
+        """The same at once, in the calling thread, which is not the loop's; at most one request.
+
+        None, and no error, where that can't be, or did not succeed: `get_range` is to be asked.
+        """
+
+    async def close(self) -> None:
+        """Close all connections; the store is of no use afterwards."""
+
+
+class ObjectStore(RangeStore, Protocol):
     """Read-only access to one endpoint with one set of credentials.
 
     All methods are coroutines of the network loop (`stores.network`). They raise the errors of
@@ -71,18 +90,3 @@ class ObjectStore(Protocol):
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """The object's current version; one HEAD request."""
-
-    async def get_range(self, oid: ObjectId, start: int, end: int) -> memoryview:
-        """Exactly the bytes `[start, end)` of that version, or an error; one GET with If-Match.
-
-        The length, the range and the ETag of the answer have been compared with what was asked.
-        """
-
-    def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
-        """The same at once, in the calling thread, which is not the loop's; at most one request.
-
-        None, and no error, where that can't be, or did not succeed: `get_range` is to be asked.
-        """
-
-    async def close(self) -> None:
-        """Close all connections; the store is of no use afterwards."""

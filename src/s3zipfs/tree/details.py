@@ -51,7 +51,7 @@ def details(tree: Tree, name: bytes, node: Node, wait: Wait) -> Details:
                 crc32=member.crc32,
                 modified=modified,
             )
-        case Folder(_, prefix):
+        case Folder(_, _, prefix):
             return Details(name, "directory" if prefix else "bucket", mode)
         case Buckets() | Sources():
             return Details(name, "directory", mode)

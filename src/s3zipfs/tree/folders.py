@@ -7,11 +7,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import AccessDenied, NotFound
 from s3zipfs.stores.base import ListPage, ObjectInfo, ObjectStore
 from s3zipfs.stores.network import Network
+from s3zipfs.stores.routing import RoutedStores
 from s3zipfs.tree.buckets import BucketList
 from s3zipfs.tree.listing import Listing, Row, Shadowed
 from s3zipfs.tree.names import decode_component, encode_component
@@ -35,7 +37,7 @@ class Folders:
 
     def __init__(
         self,
-        store: ObjectStore,
+        stores: RoutedStores,
         network: Network,
         budget: MemoryBudget,
         patterns: ArchivePatterns,
@@ -44,7 +46,7 @@ class Folders:
         immutable: bool,
         strip_suffix: bool,
     ) -> None:
-        self._store = store
+        self._stores = stores
         self._network = network
         self._budget = budget
         self._patterns = patterns
@@ -55,8 +57,8 @@ class Folders:
         self._listings: OrderedDict[Folder, Listing] = OrderedDict()
         self._names: OrderedDict[tuple[Folder, bytes], tuple[Node | None, float]] = OrderedDict()
         self._asked: OrderedDict[Folder, float] = OrderedDict()  # looked into lately, not listed
-        self._pins = Pins(store, network, patterns)
-        self.buckets = BucketList(store, network, lambda: self.ttl)
+        self._pins = Pins(stores, network, patterns)
+        self.buckets = BucketList(stores.all[0], network, lambda: self.ttl)
         budget.add_reclaimer(self._reclaim)
 
     # Listings
@@ -73,6 +75,7 @@ class Folders:
     def listing(self, folder: Folder) -> Listing:
         """The listing in force, or a new one that has fetched nothing yet."""
         now = time.monotonic()
+        store = _store_of(self._stores, folder)
         stale = None
         with self._lock:
             listing = self._listings.get(folder)
@@ -80,7 +83,7 @@ class Folders:
                 stale = listing
 
                 def fetch(token: str | None) -> Future[ListPage]:
-                    page = self._store.list_page(folder.bucket, folder.prefix, token=token)
+                    page = store.list_page(folder.bucket, folder.prefix, token=token)
                     return self._network.submit(page)
 
                 listing = Listing(
@@ -95,7 +98,7 @@ class Folders:
     def _entry(self, folder: Folder, row: Row, listing: Listing) -> tuple[bytes, Node]:
         if isinstance(row, str):
             component = row[len(folder.prefix) : -1]
-            return encode_component(component), Folder(folder.bucket, row)
+            return encode_component(component), replace(folder, prefix=row)
         shadowed = isinstance(row, Shadowed)
         info = row.info if isinstance(row, Shadowed) else row
         component = info.id.key[len(folder.prefix) :]
@@ -174,7 +177,7 @@ class Folders:
 
     def _lookup_alone(self, folder: Folder, name: bytes, wait: Wait) -> tuple[Node | None, float]:
         until = time.monotonic() + self.ttl
-        known = _Asked(self._store, self._network, folder, wait)
+        known = _Asked(_store_of(self._stores, folder), self._network, folder, wait)
         node = self._find(folder, name, known)
         until = self._believed_until(node, until)
         self._remember(folder, name, node, until)
@@ -204,7 +207,7 @@ class Folders:
         if shadowed:
             return self._node(info) if info is not None and is_prefix else None
         if is_prefix:
-            return Folder(folder.bucket, key + "/")
+            return replace(folder, prefix=key + "/")
         if info is not None and not (component == "" and info.size == 0):
             return self._node(info)
         if component and self._patterns.is_archive(key + ALIAS_SUFFIX):
@@ -220,7 +223,7 @@ class Folders:
             component = key[len(folder.prefix) :].removesuffix("/")
             if isinstance(row, str):
                 if encode_component(component) == name:
-                    return Folder(folder.bucket, row)
+                    return replace(folder, prefix=row)
                 continue
             shadowed = known.has_prefix(row.id.key + "/")
             if encode_component(component, shadowed=shadowed) == name:
@@ -284,7 +287,11 @@ class Folders:
 def _place(info: ObjectInfo) -> tuple[Folder, str]:
     """The directory that an object stands in, and the last component of its key."""
     prefix, slash, component = info.id.key.rpartition("/")
-    return Folder(info.id.bucket, prefix + slash), component
+    return Folder(info.id.endpoint, info.id.bucket, prefix + slash), component
+
+
+def _store_of(stores: RoutedStores, folder: Folder) -> ObjectStore:
+    return stores.of(folder.endpoint, folder.bucket, folder.prefix)
 
 
 def _names_version(known: ObjectInfo | None, gone: ObjectInfo) -> bool:

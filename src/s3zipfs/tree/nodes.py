@@ -25,6 +25,7 @@ class Sources:
 class Folder:
     """A prefix of a bucket, empty or ending in `/`."""
 
+    endpoint: str
     bucket: str
     prefix: str
 

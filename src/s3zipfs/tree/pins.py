@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from s3zipfs.errors import NotFound, ObjectChanged
-from s3zipfs.stores.base import ObjectInfo, ObjectStore
+from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.stores.network import Network
+from s3zipfs.stores.routing import RoutedStores
 from s3zipfs.tree.names import decode_component
 from s3zipfs.tree.nodes import Folder, Found, Member
 from s3zipfs.tree.patterns import ArchivePatterns
@@ -25,8 +26,8 @@ LookUp = Callable[[Folder, bytes, Wait], Found]
 class Pins:
     """The versions that somebody has named. What such a name means is remembered."""
 
-    def __init__(self, store: ObjectStore, network: Network, patterns: ArchivePatterns) -> None:
-        self._store = store
+    def __init__(self, stores: RoutedStores, network: Network, patterns: ArchivePatterns) -> None:
+        self._stores = stores
         self._network = network
         self._patterns = patterns
         self._lock = threading.Lock()  # guards _known
@@ -58,7 +59,7 @@ class Pins:
         wanted = f'"{etag.decode(errors="replace").strip(chr(34))}"'
         info = self._archive(folder, archive, look_up, wait)
         if info is None or info.id.etag != wanted:
-            info = self._current(folder.bucket, key, wait)
+            info = self._current(folder, key, wait)
         if info is None or info.id.etag != wanted:
             raise ObjectChanged(f"s3://{folder.bucket}/{key}: version {wanted} is not there")
         pinned = Member(info, 0, pinned=True)
@@ -77,8 +78,8 @@ class Pins:
             return None
         return node.info if isinstance(node, Member) else None
 
-    def _current(self, bucket: str, key: str, wait: Wait) -> ObjectInfo | None:
-        head = self._store.head(bucket, key)
+    def _current(self, folder: Folder, key: str, wait: Wait) -> ObjectInfo | None:
+        head = self._stores.of(folder.endpoint, folder.bucket, key).head(folder.bucket, key)
         try:
             return wait.result(self._network.submit(head))
         except NotFound:

@@ -7,7 +7,7 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -24,6 +24,7 @@ from s3zipfs.errors import (
     ObjectChanged,
 )
 from s3zipfs.stores.base import ObjectId, ObjectInfo
+from s3zipfs.stores.routing import RoutedStores
 from s3zipfs.tree.folders import Folders
 from s3zipfs.tree.listing import Listing
 from s3zipfs.tree.nodes import (
@@ -47,7 +48,7 @@ READERS = 1024  # plain objects whose streams are remembered
 
 
 class Tree:
-    """One read-only namespace over one endpoint; safe for any number of threads.
+    """One read-only namespace over one or several endpoints; safe for any number of threads.
 
     Names are bytes, valid as path components. Every method that may need the network takes a
     `Wait`, and raises the errors of `s3zipfs.errors` only.
@@ -55,18 +56,20 @@ class Tree:
 
     def __init__(
         self,
+        stores: RoutedStores,
         folders: Folders,
         archives: Archives,
         fetcher: Fetcher,
         sources: Mapping[str, Folder],
         *,
-        reload_credentials: Callable[[], Coroutine[Any, Any, bool]] | None = None,
+        reloads: Sequence[Callable[[], Coroutine[Any, Any, bool]]] = (),
     ) -> None:
+        self._stores = stores
         self._folders = folders
         self._archives = archives
         self._fetcher = fetcher
         self._sources = {name.encode(): folder for name, folder in sources.items()}
-        self._reload_credentials = reload_credentials
+        self._reloads = reloads
         self._made = time.time()
         self._lock = threading.Lock()  # guards _readers
         self._readers: OrderedDict[ObjectId, ObjectReader] = OrderedDict()
@@ -82,16 +85,17 @@ class Tree:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint's URL, as it stands in every `ObjectId`."""
-        return self._fetcher.store.endpoint
+        """The URL of its endpoint, or of the first, as it stands in every `ObjectId`."""
+        return self._stores.endpoint
 
     def head(self, bucket: str, key: str, wait: Wait) -> ObjectInfo:
-        """The current version of an object, whatever it is called; one HEAD.
+        """The current version of an object at `endpoint`, whatever it is called; one HEAD.
 
         Raises:
             NotFound: there is none.
         """
-        return wait.result(self._fetcher.network.submit(self._fetcher.store.head(bucket, key)))
+        store = self._stores.of(self.endpoint, bucket, key)
+        return wait.result(self._fetcher.network.submit(store.head(bucket, key)))
 
     def check(self, wait: Wait) -> None:
         """One cheap request for each source, so that a mount fails before it says it is ready."""
@@ -135,7 +139,7 @@ class Tree:
 
     def _lookup_bucket(self, name: bytes, wait: Wait) -> Found:
         valid_for = self._folders.buckets.find(name, wait)
-        return Found(Folder(name.decode(), ""), valid_for)
+        return Found(Folder(self.endpoint, name.decode(), ""), valid_for)
 
     def resolve(self, path: bytes, wait: Wait) -> Node:
         """The node at a path below the root; empty components are passed over.
@@ -199,7 +203,7 @@ class Tree:
             case Buckets():
                 buckets, valid_for = self._folders.buckets.all(wait)
                 for following, bucket in enumerate(buckets[offset:], offset + 1):
-                    folder = Folder(bucket.name, "")
+                    folder = Folder(self.endpoint, bucket.name, "")
                     yield DirEntry(bucket.name.encode(), folder, following, valid_for)
             case ObjectFile(info):
                 raise NotADirectory(f"{info.id}: not a directory")
@@ -327,16 +331,14 @@ class Tree:
         """Let what was fetched reach the disk, for at most that time."""
         self._fetcher.disk.flush(seconds)
 
-    def reload(self, *, ttl: float) -> Future[bool] | None:
+    def reload(self, *, ttl: float) -> list[Future[bool]]:
         """Believe for `ttl` seconds what is learned from now on, and look for new credentials.
 
-        The future tells whether there are any, or why they can't be read; None: this store has
-        none. Nothing waits for it, and what is under way goes on with the old ones.
+        The futures, one for each store that has credentials, tell whether there are any, or why
+        they can't be read. Nothing waits for them, and what is under way goes on with the old ones.
         """
         self._folders.ttl = ttl
-        if self._reload_credentials is None:
-            return None
-        return self._fetcher.network.submit(self._reload_credentials())
+        return [self._fetcher.network.submit(reload()) for reload in self._reloads]
 
     def close(self) -> None:
         """Close the connections and stop the network thread; nothing works afterwards."""
