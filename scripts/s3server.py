@@ -24,6 +24,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
@@ -74,13 +75,21 @@ class S3Server:
         return f"S3Server({self.endpoint!r}, kind={self.kind!r})"
 
     @classmethod
-    def start(cls, *, certs_dir: Path | None = None, port: int = 0, own: bool = False) -> S3Server:
+    def start(
+        cls,
+        *,
+        certs_dir: Path | None = None,
+        port: int = 0,
+        own: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> S3Server:
         """Start one, or name the one that runs already; returns when it answers.
 
         Args:
             certs_dir: folder with `public.crt` and `private.key`; serves HTTPS (MinIO only).
             port: loopback port; 0 takes a free one.
             own: never the external one, for tests that pause or break it.
+            environment: further variables of a MinIO.
 
         Raises:
             ServerError: none found, none may be used, or it does not answer within 60 s.
@@ -95,7 +104,7 @@ class S3Server:
             )
         minio = find_minio()
         if minio is not None:
-            return _start_until_ready(minio, certs_dir=certs_dir, port=port)
+            return _start_until_ready(minio, certs_dir=certs_dir, port=port, more=environment)
         if os.environ.get("S3ZIPFS_REQUIRE_MINIO") == "1":
             raise ServerError(
                 "S3ZIPFS_REQUIRE_MINIO=1, and there is no MinIO: 'make tools' builds one (needs Go)"
@@ -150,10 +159,16 @@ class S3Server:
         self.stop()
 
 
-def _start_until_ready(minio: Path | None, *, certs_dir: Path | None, port: int) -> S3Server:
+def _start_until_ready(
+    minio: Path | None,
+    *,
+    certs_dir: Path | None,
+    port: int,
+    more: Mapping[str, str] | None = None,
+) -> S3Server:
     # A free port may be taken by another process before the server binds it: try again.
     for attempt in range(5):
-        server = _spawn(minio, certs_dir=certs_dir, port=port or _free_port())
+        server = _spawn(minio, certs_dir=certs_dir, port=port or _free_port(), more=more or {})
         try:
             _wait_ready(server)
         except ServerError as error:
@@ -168,7 +183,9 @@ def _start_until_ready(minio: Path | None, *, certs_dir: Path | None, port: int)
     raise AssertionError("unreachable")
 
 
-def _spawn(minio: Path | None, *, certs_dir: Path | None, port: int) -> S3Server:
+def _spawn(
+    minio: Path | None, *, certs_dir: Path | None, port: int, more: Mapping[str, str]
+) -> S3Server:
     folder = Path(tempfile.mkdtemp(prefix="s3zipfs-server-"))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MINIO_"))}
     if minio is not None:
@@ -181,6 +198,7 @@ def _spawn(minio: Path | None, *, certs_dir: Path | None, port: int) -> S3Server
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
             "HOME": str(folder),  # nothing is read from or written to the developer's
+            **more,
         }
     else:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]

@@ -99,6 +99,16 @@ def read_env_file(path: Path) -> str | None:
     return None
 
 
+def env_file_of_systemd() -> Path | None:
+    """What `LoadCredential=s3zipfs.env:FILE` has for a unit; None without it.
+
+    https://www.freedesktop.org/software/systemd/man/systemd.exec.html#Credentials
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / "s3zipfs.env" if folder else None
+    return path if path is not None and path.exists() else None
+
+
 def environment_without_files() -> dict[str, str]:
     """The environment as it would be without env files: for a process that reads them itself."""
     return {

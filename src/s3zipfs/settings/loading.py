@@ -11,7 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from s3zipfs.errors import SettingsError
-from s3zipfs.settings.environment import read_env_file, read_environment
+from s3zipfs.settings.environment import (
+    env_file_of_systemd,
+    read_env_file,
+    read_environment,
+)
 from s3zipfs.settings.files import files_of, read_file
 from s3zipfs.settings.given import Given, unknown
 from s3zipfs.settings.model import SECRETS, Settings
@@ -55,7 +59,7 @@ def load(
 
     Args:
         config: name or path of settings files.
-        env_file: file of `NAME=value` lines.
+        env_file: file of `NAME=value` lines; else the one that systemd loads for a unit.
         options: of the command line, by the settings' names.
         words: of `-o`.
 
@@ -63,7 +67,8 @@ def load(
         SettingsError: one is wrong; says which, where it stands, and what it takes.
     """
     words = words or MountWords()
-    config, env_file = words.config or config, words.env_file or env_file
+    config = words.config or config
+    env_file = words.env_file or env_file or env_file_of_systemd()
     warning = read_env_file(env_file) if env_file is not None else None
     files = files_of(config) if config is not None else ()
     layers = [*map(read_file, files), read_environment(), options or {}, words.given]
@@ -85,6 +90,7 @@ def load_settings(
     for name in given:
         if name not in Settings.model_fields:
             raise unknown(name, Settings.model_fields)
+    env_file = env_file or env_file_of_systemd()
     if env_file is not None:
         read_env_file(env_file)
     keywords = {name: value for name, value in given.items() if value is not None}

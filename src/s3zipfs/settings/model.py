@@ -293,6 +293,8 @@ class Settings(MountSettings, ReadingSettings, ConnectionSettings, BaseSettings)
             for name in ConnectionSettings.model_fields
             if name in source.model_fields_set
         }
+        if "endpoint_url" in own and self.mc_alias is not None:
+            own.setdefault("mc_alias", None)  # its keys are for no other endpoint
         if own.keys() & set(CREDENTIALS):
             defaults = {name: type(self).model_fields[name].default for name in CREDENTIALS}
             own = {**defaults, **own}

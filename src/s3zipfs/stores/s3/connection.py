@@ -40,14 +40,27 @@ for _name in ("aiobotocore", "botocore", "s3fs"):
         logging.getLogger(_name).setLevel(logging.INFO)
 
 
+def _in_one_line(record: logging.LogRecord) -> bool:
+    record.exc_info = None  # what failed is in our own error as well
+    return True
+
+
+logging.getLogger("aiobotocore.credentials").addFilter(_in_one_line)
+
+
 class Connection:
     """How to reach one endpoint, with which credentials. Opens nothing by itself.
 
-    Raises `SettingsError` for a wrong URL, profile or CA bundle, when it is made.
+    `reread` gives the settings as their files and variables have them by now; only their
+    credentials count then.
+
+    Raises:
+        SettingsError: by the constructor, for a wrong URL, profile, key pair or file.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
         self._settings = settings
+        self._reread = reread
         alias = _alias(settings)
         self.session = open_session(settings, alias)
         self.is_anonymous = settings.anonymous or (alias is not None and not alias.access_key)
@@ -79,7 +92,13 @@ class Connection:
         """
         if self.is_anonymous:
             return False
-        session = open_session(self._settings, _alias(self._settings))
+        settings = self._settings if self._reread is None else self._reread()
+        alias = _alias(settings)
+        if alias is not None and _custom_endpoint(settings, alias, self.session) != (
+            self.custom_endpoint
+        ):
+            raise SettingsError(f"mc_alias: {alias.name}: is another endpoint's by now")
+        session = open_session(settings, alias)
         found = await frozen(session)
         if found is None or found == await self._held():
             return False

@@ -50,14 +50,15 @@ RELOAD_SECONDS = 10.0  # between two looks at credential files that the store's 
 class S3Store:
     """An S3 endpoint as an `ObjectStore`. One attempt per call: `RetryingStore` goes around it.
 
-    Everything is opened on first use, on the loop that runs then.
+    Everything is opened on first use, on the loop that runs then. `reread` gives the settings as
+    they are by now, for `reload_credentials`.
 
     Raises:
-        SettingsError: by the constructor, for a wrong URL, profile, key pair or CA bundle.
+        SettingsError: by the constructor, for a wrong URL, profile, key pair or file.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._connection = Connection(settings)
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        self._connection = Connection(settings, reread)
         self._bodies = BodyReader(self._connection.read_timeout)
         # Data requests under way, on the loop and in threads.
         self._slots = asyncio.Semaphore(settings.requests_on_loop)

@@ -127,7 +127,9 @@ def by_status(asked: Asked, status: int, code: str, message: str) -> S3ZipError:
             return ObjectChanged(f"{asked.name}: the object is gone")
         return NotFound(f"{asked.name}: no such {'object' if asked.key else 'bucket'}")
     if status in {401, 403}:
-        return AccessDenied(f"{asked.name}: access denied{_said(code, message)}")
+        # AWS refuses a HEAD without a word of why: it may be the credentials.
+        kind = AccessDenied if code.isalpha() else CredentialsRefused
+        return kind(f"{asked.name}: access denied{_said(code, message)}")
     if status == 412:
         return ObjectChanged(f"{asked.name}: overwritten since it was looked up")
     if status == 416:
