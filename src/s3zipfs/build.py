@@ -63,7 +63,7 @@ def build_tree(
     """
     check_encoding(settings.encoding)
     connections = _Connections(settings, store, reread)
-    reached = [connections.reach(source) for source in map(_source, sources)]
+    reached = [connections.reach(source) for source in map(source_of, sources)]
     named = _named(reached)
     stores = RoutedStores(
         reached[0].route.store if reached else connections.store_of(None),
@@ -148,13 +148,13 @@ def _by_now(reread: Callable[[], Settings], source: Source | None) -> Settings:
     settings = reread()
     if source is None:
         return settings
-    for each in map(_source, settings.sources):
+    for each in map(source_of, settings.sources):
         if (each.url, each.name) == (source.url, source.name):
             return settings.of(each)
     raise SettingsError(f"{source.url}: is no source any more; mount again")
 
 
-def _source(given: str | Source) -> Source:
+def source_of(given: str | Source) -> Source:
     """A source with what mc's alias stands for, where its URL begins with one."""
     source = Source(url=given) if isinstance(given, str) else given
     alias, rest = split_alias(source.url)

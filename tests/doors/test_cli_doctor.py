@@ -384,6 +384,16 @@ def test_a_settings_file_is_named_alone(s3server: S3Server, filled: str, tmp_pat
     assert_one_line(s3zipfs("doctor", "lab", environment={}), "no file", code=2)
 
 
+def test_an_alias_of_mc_is_a_source(s3server: S3Server, filled: str, tmp_path: Path) -> None:
+    keys = f"{s3server.access_key}:{s3server.secret_key}"
+    host = s3server.endpoint.replace("://", f"://{keys}@")
+    environment = {"MC_HOST_mine": host, "HOME": str(tmp_path)}
+    done = s3zipfs("doctor", f"mine/{filled}", environment=environment)
+    assert f"{filled} can be listed" in done.stdout
+    assert "found: the settings, their files, or an alias of mc" in done.stdout
+    assert s3server.secret_key not in done.stdout + done.stderr
+
+
 def test_what_is_typed_wrong_is_one_line(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path)}
     assert_one_line(s3zipfs("doctor", "a b", environment=environment), "neither a name", code=2)

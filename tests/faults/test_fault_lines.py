@@ -59,6 +59,29 @@ def test_a_fault_is_one_line_of_json_with_version_member_and_range(
         assert line["level"] == "WARNING"
 
 
+def test_the_journal_gets_levels(
+    px: Proxy, faults_bucket: str, numbers: Iterator[int], tmp_path: Path
+) -> None:
+    # As systemd does it: the variable names what stderr is.
+    say = 'exec env JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) "$@"'
+    options = ("--timeout", TIMEOUT, "--cache-dir", "none")
+    with Mount(
+        tmp_path / "mnt",
+        px.server,
+        [f"s3://{faults_bucket}"],
+        *options,
+        prefix=("sh", "-c", say, "sh"),
+    ) as mount:
+        case = opened(next_case(mount.path, numbers))
+        px.tell(px.refusing(403, "AccessDenied"), gets(case.key))
+        assert failure((case.archive / "deflated").read_bytes) == errno.EACCES
+        wait_until(lambda: case.key in mount.log.read_text(), seconds=SECONDS, what="the line")
+    first, *_ = lines = mount.log.read_text().splitlines()
+    assert first.startswith("<6>ready: ")
+    assert any(line.startswith(f"<4>read: EACCES: s3://{faults_bucket}/") for line in lines)
+    assert all(line.startswith("<") for line in lines)
+
+
 def test_ten_thousand_failing_reads_are_a_few_lines_and_honest_ones_none(
     px: Proxy, faults_bucket: str, numbers: Iterator[int], s3client: Any, tmp_path: Path
 ) -> None:

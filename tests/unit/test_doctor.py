@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -415,3 +416,15 @@ def test_a_settings_file_may_be_read_and_not_changed_by_all(made: Machine, tmp_p
         path.chmod(mode)
         found = folders.secret_files(host, load_settings(), env_file=None, files=(path,))
         assert level(found) is expected
+
+
+# --- the manual
+
+
+def test_each_line_stands_in_the_manual() -> None:
+    source = Path(folders.__file__).parent
+    told = re.compile(r'\b(?:ok|note|warning|error)\(\s*"([^"]+)"')
+    lines = {name for path in source.glob("*.py") for name in told.findall(path.read_text())}
+    assert {"updatedb", "clock", "cache space", "credentials"} <= lines
+    manual = (Path(__file__).parent.parent.parent / "docs" / "troubleshooting.md").read_text()
+    assert {name for name in lines if f"`{name}`" not in manual} == set()

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from s3zipfs.build import source_of
 from s3zipfs.cli import logs
 from s3zipfs.cli.errors import one_line
 from s3zipfs.cli.options import command_line_of, store_options
@@ -18,7 +19,7 @@ from s3zipfs.doctor import folders, machine
 from s3zipfs.doctor.endpoint import Endpoint
 from s3zipfs.doctor.findings import Check, Checkup, Finding, Level, warning
 from s3zipfs.doctor.host import Host
-from s3zipfs.settings import ConnectionSettings, Loaded, Source
+from s3zipfs.settings import ConnectionSettings, Loaded
 
 EXIT_CODES = {Level.OK: 0, Level.NOTE: 0, Level.WARNING: 3, Level.ERROR: 1}
 """By the worst line. 2 is, as for all commands, a wrong option."""
@@ -34,15 +35,15 @@ _WIDEST = len("warning")
 def doctor(what: str | None, as_json: bool, **options: Any) -> int:
     """Say what is wrong with this machine, the endpoint or the credentials, and what to do.
 
-    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX; NAME is that of a settings file, as for --config;
-    without both, all buckets are asked for. Each line begins with ok, note, warning or error.
-    Nothing is changed, and no secret is shown.
+    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX, or ALIAS/BUCKET with an alias of mc; NAME is that
+    of a settings file, as for --config; without both, all buckets are asked for. Each line begins
+    with ok, note, warning or error. Nothing is changed, and no secret is shown.
 
     The exit code tells the worst line: 0 nothing but ok and notes, 3 a warning, 1 an error.
     """
     logs.to_stderr(verbose=False)
     logs.hold()  # what is wrong is a line of ours
-    if what is not None and "://" not in what:
+    if what is not None and (what.endswith(".toml") or "/" not in what):
         if options["config"] is not None:
             raise click.UsageError(f"{what}: give a settings file's name once, or s3://BUCKET")
         options["config"], what = what, None
@@ -65,7 +66,7 @@ def _checks(
     host: Host, loaded: Loaded, env_file: Path | None, *, source: str | None
 ) -> list[tuple[str, Check]]:
     settings = loaded.settings
-    sources = (Source(url=source),) if source is not None else settings.sources
+    sources = list(map(source_of, settings.sources if source is None else [source]))
     endpoints = [("endpoint", Endpoint(host, settings, None))] if not sources else []
     ways: set[str] = set()
     for each in sources:
