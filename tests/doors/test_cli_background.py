@@ -110,16 +110,6 @@ def test_a_command_killed_while_it_waits_leaves_no_mount(mountpoint: Path) -> No
             assert mounted_type(mountpoint) is None
 
 
-def test_libfuse_that_cannot_be_loaded_is_one_line(
-    s3server: S3Server, filled: str, mountpoint: Path
-) -> None:
-    done = s3zipfs(
-        "mount", f"s3://{filled}", str(mountpoint), "--endpoint-url", s3server.endpoint,
-        environment={**keys_of(s3server), "FUSE_LIBRARY_PATH": "/nowhere/libfuse3.so"},
-    )  # fmt: skip
-    assert_one_line(done, "libfuse3 can't be loaded", "apt install fuse3", code=FAILED)
-
-
 def test_the_daemon_keeps_nothing_of_its_command(
     s3server: S3Server, filled: str, mountpoint: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import queue
@@ -16,28 +15,24 @@ from typing import Any
 import pytest
 
 from s3zipfs.errors import MountError
-from s3zipfs.fuse import mount, mountpoint
+from s3zipfs.fuse import mount, mountpoint, privileges
+from s3zipfs.fuse.mounter import Plan
 from s3zipfs.fuse.mountpoint import MountEntry
+from s3zipfs.fuse.notify import Notifier
 
 PATH = Path("/mnt/lab")
 OURS = MountEntry(PATH, "fuse.s3zipfs", "s3://lab", "0:99")
 
 
 class Session:
-    """libfuse, as far as `mount.serve` sees it. `run` goes on until it is unmounted."""
+    """The kernel's requests, as far as `mount.serve` sees them. `run` goes on until unmounted."""
 
-    refusal = b""  # what libfuse prints, where it cannot mount
     status: int | Exception = 0
     latest: Session
 
     def __init__(self, *_: Any) -> None:
         self.ended = threading.Event()
         Session.latest = self
-
-    def mount(self) -> None:
-        if self.refusal:
-            os.write(2, self.refusal)
-            raise MountError(f"{PATH}: could not be mounted")
 
     def run(self) -> int:
         if self.status == 0:
@@ -49,15 +44,29 @@ class Session:
     def exit(self) -> None:
         self.ended.set()
 
-    def unmount(self) -> None:
-        self.ended.set()
+
+class Mounter:
+    """Makes no mount, or says why."""
+
+    plan = Plan(PATH, "s3://lab", allow_other=False)
+    refusal = ""
+
+    def mount(self) -> int:
+        if self.refusal:
+            raise MountError(self.refusal)
+        return -1
+
+
+class Crew:
+    def progress(self) -> tuple[int, int]:
+        return 1, 0
 
 
 class Operations:
     """Always ready; `busy` operations never end."""
 
     busy = False
-    crew = None
+    crew = Crew()
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.initialised = threading.Event()
@@ -97,10 +106,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     monkeypatch.setattr(mount, "Session", Session)
     monkeypatch.setattr(mount, "Operations", Operations)
-    monkeypatch.setattr(mountpoint, "prepare", lambda *_, **__: None)
     monkeypatch.setattr(mountpoint, "mount_at", lambda _: made.table[-1] if made.table else None)
     monkeypatch.setattr(mountpoint, "unmount", unmount)
-    monkeypatch.setattr(mountpoint, "claimed", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(os, "statvfs", lambda _: None)
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     before[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
@@ -128,10 +135,9 @@ def serve(
     tree: Any = None
     mount.serve(
         tree,
-        PATH,
-        source="s3://lab",
+        Mounter(),
+        Notifier(),
         timeout=1.0,
-        allow_other=False,
         on_ready=ready,
         on_hangup=hung_up,
     )
@@ -244,18 +250,21 @@ def test_a_kernel_that_does_not_ask_is_an_error(
     assert world.ready == 0
 
 
-def test_what_libfuse_prints_is_the_cause(
-    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_a_mount_that_is_refused_leaves_what_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Session, "refusal", b"fuse: mount failed: No space left on device\n")
-    with pytest.raises(MountError, match=r"could not be mounted \(fuse: mount failed: No space"):
+    monkeypatch.setattr(Mounter, "refusal", "/mnt/lab: not empty")
+    with pytest.raises(MountError, match="not empty"):
         serve(world)
     assert world.unmounted == []
-    assert capfd.readouterr().err == ""
 
 
-def test_options_hold_a_source_with_commas() -> None:
-    options = mount._options("s3://a,b\\c", allow_other=True)
-    assert "fsname=s3://a\\,b\\\\c" in options
-    assert {"ro", "nosuid", "nodev", "default_permissions", "allow_other"} <= set(options)
-    assert "allow_other" not in mount._options("s3://a", allow_other=False)
+def test_who_has_dropped_its_privileges_leaves_the_mount_to_its_unit(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(privileges, "may_unmount", lambda: False)
+    with caplog.at_level("INFO"):
+        serve(world, signal.SIGTERM)
+    assert world.unmounted == []
+    assert "left to who started this" in caplog.text
+    assert "WARNING" not in caplog.text

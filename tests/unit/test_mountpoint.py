@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from s3zipfs.errors import MountError
-from s3zipfs.fuse import mountpoint
+from s3zipfs.fuse import mountpoint, privileges
 from s3zipfs.fuse.mountpoint import MountEntry
 
 MOUNTINFO = b"""\
@@ -75,10 +75,11 @@ def refuses(path: Path, *words: str, allow_other: bool = False) -> None:
 def user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without privileges on a machine with FUSE."""
     machine = tmp_path_factory.mktemp("machine")
-    for name in ("_DEVICE", "_STATUS", "_FUSE_CONF"):
+    for name in ("DEVICE", "_FUSE_CONF"):
         monkeypatch.setattr(mountpoint, name, machine / name)
-    mountpoint._DEVICE.touch()
-    mountpoint._STATUS.write_text("Name:\tpython\nCapEff:\t0000000000000000\n")
+    mountpoint.DEVICE.touch()
+    monkeypatch.setattr(privileges, "_STATUS", machine / "status")
+    privileges._STATUS.write_text("Name:\tpython\nCapEff:\t0000000000000000\n")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
 
@@ -97,7 +98,7 @@ def test_what_is_at_the_path_is_named(user: None, tmp_path: Path) -> None:
 def test_a_missing_device_is_named(
     user: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mountpoint, "_DEVICE", tmp_path / "fuse")
+    monkeypatch.setattr(mountpoint, "DEVICE", tmp_path / "fuse")
     refuses(tmp_path, "fuse is missing", "modprobe fuse", "--device /dev/fuse")
 
 

@@ -19,6 +19,8 @@ from s3zipfs.cli.errors import is_expected, line_of
 from s3zipfs.cli.options import CommandLine, command_line_of, mount_options, store_options, warn
 from s3zipfs.errors import DeadlineExceeded, SettingsError, StoreUnavailable
 from s3zipfs.fuse import mountpoint as places
+from s3zipfs.fuse.mounter import Mounter, Plan, mounter
+from s3zipfs.fuse.notify import Notifier
 from s3zipfs.malloc import keep_freed_memory
 from s3zipfs.settings import Kind, Settings, Source, kind_of, variables_of
 from s3zipfs.waiting import Wait
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 8  # one part in so many of the memory is for what was read: the kernel has it too
 FLUSH_SECONDS = 5.0  # at the end, for the disk: at most 64 MiB are waiting
+NEXT_SECONDS = 30.0  # beyond the deadline of a question, for systemd to wait for the next word
 RETRY_SECONDS = 1.0  # from one question at the start to the next (`--retry`)
 
 # Read again when credentials are rotated, from another directory by then.
@@ -63,16 +66,19 @@ def mount(
         background.mount(path, settings.log_file)
         return
     word = background.Word(ready_fd)
-    release = _log_to(settings.log_file, settings)
-
-    def on_ready() -> None:
-        release()
-        if word.is_awaited:
-            _leave_directory()
-        word.give(background.READY)
-
     try:
-        _serve(settings, path, command_line, on_ready=on_ready)
+        urls = " ".join(each.url for each in settings.sources)
+        source = urls or settings.endpoint_url or "s3://"
+        mounting = mounter(Plan(path, source, settings.allow_other))  # before there are threads
+        release = _log_to(settings.log_file, settings)
+
+        def on_ready() -> None:
+            release()
+            if word.is_awaited:
+                _leave_directory()
+            word.give(background.READY)
+
+        _serve(settings, mounting, command_line, on_ready=on_ready)
     except Exception as error:
         if settings.log_file is not None and not is_expected(error):
             log.exception("unexpected error")
@@ -117,12 +123,13 @@ def _log_to(log_file: Path | None, settings: Settings) -> Callable[[], None]:
 
 def _serve(
     settings: Settings,
-    path: Path,
+    mounting: Mounter,
     command_line: CommandLine,
     *,
     on_ready: Callable[[], None],
 ) -> None:
     keep_freed_memory()
+    notifier = Notifier.from_environment()
     # The store's libraries take most of a second, which the command that waits need not spend as
     # well, nor `umount`.
     from s3zipfs.build import build_tree  # noqa: PLC0415
@@ -130,16 +137,15 @@ def _serve(
 
     urls = [source.url for source in settings.sources]
     with contextlib.closing(build_tree(settings, urls, kept=KEPT)) as tree:
-        _check(tree, settings)
+        _check(tree, settings, notifier)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
         # read of 1 GiB, and an eighth of what Python took of it).
         gc.freeze()
         serve(
             tree,
-            path,
-            source=" ".join(urls) or settings.endpoint_url or "s3://",
+            mounting,
+            notifier,
             timeout=settings.timeout,
-            allow_other=settings.allow_other,
             on_ready=on_ready,
             on_hangup=lambda: _reload(tree, command_line),
         )
@@ -147,7 +153,7 @@ def _serve(
         end_process(0)
 
 
-def _check(tree: Tree, settings: Settings) -> None:
+def _check(tree: Tree, settings: Settings, notifier: Notifier) -> None:
     """Ask the endpoint for each source; for `--retry` seconds again, where it does not answer.
 
     What it does answer ends this: a bucket that is missing, a key that is refused.
@@ -163,6 +169,7 @@ def _check(tree: Tree, settings: Settings) -> None:
                     log.warning("%s; asked again for %g s (--retry)", error, settings.retry)
             if time.monotonic() + RETRY_SECONDS > give_up:
                 raise
+            notifier.waiting(f"waiting for the endpoint: {error}", settings.timeout + NEXT_SECONDS)
         time.sleep(RETRY_SECONDS)
 
 
@@ -190,10 +197,6 @@ def _tell_of_credentials(reloaded: Future[bool]) -> None:
         log.warning("the old credentials stay: %s", error)
     elif not reloaded.result():
         log.info("the credentials are as they were")
-
-
-def _url(source: str) -> str:
-    return source if "://" in source else f"s3://{source}"
 
 
 def _leave_directory() -> None:

@@ -73,6 +73,11 @@ class Crew:
         if none_reads and not self._none_reads.is_set():
             self._none_reads.set()
 
+    def progress(self) -> tuple[int, int]:
+        """How many threads wait for a request or are about to, and the requests read so far."""
+        with self._lock:
+            return self._reading, self._read
+
     # `waiting.Places`
 
     def acquire(self) -> bool:

@@ -7,17 +7,19 @@ import logging
 import os
 import queue
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from s3zipfs.errors import MountError
-from s3zipfs.fuse import mountpoint, readahead
+from s3zipfs.fuse import mountpoint, privileges, readahead
+from s3zipfs.fuse.heartbeat import Heartbeat
+from s3zipfs.fuse.mounter import Mounter
 from s3zipfs.fuse.mountpoint import MountEntry
+from s3zipfs.fuse.notify import Notifier
 from s3zipfs.fuse.operations import Operations
 from s3zipfs.fuse.session import Session
 from s3zipfs.tree.tree import Tree
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 INIT_SECONDS = 10.0  # the kernel sends INIT as soon as the mount is made
 DRAIN_SECONDS = 10.0  # for operations under way at SIGTERM; their waits end at once
-END_SECONDS = 1.0  # for libfuse's loop, after the unmount
+END_SECONDS = 1.0  # for the session's loop, after the unmount
 LAST_RESORT_SECONDS = 13.5  # from the signal to the exit, whatever is blocked; 15 are promised
 
 
@@ -37,7 +39,7 @@ class _Answered:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """libfuse's loop is over: unmounted from outside, where there is no error."""
+    """The session is over: unmounted from outside, where there is no error."""
 
     error: Exception | None
 
@@ -50,11 +52,10 @@ _Inbox = queue.SimpleQueue[signal.Signals | _Answered | _Ended]
 
 def serve(
     tree: Tree,
-    path: Path,
+    mounter: Mounter,
+    notifier: Notifier,
     *,
-    source: str,
     timeout: float,
-    allow_other: bool,
     on_ready: Callable[[], None],
     on_hangup: Callable[[], None],
 ) -> None:
@@ -71,14 +72,20 @@ def serve(
         MountError: the mount could not be made or its loop failed; nothing is left behind.
     """
     operations = Operations(tree, timeout=timeout)
-    options = _options(source, allow_other=allow_other)
-    session = Session(operations.handlers(), str(path), options, operations.crew)
+    path, source = mounter.plan.path, mounter.plan.source
+    status = f"serving {source} at {path}"
     inbox: _Inbox = queue.SimpleQueue()
     _catch_signals(inbox)
     # As late as this: a dead mount says that it is dead, while an empty directory would lie.
-    mountpoint.prepare(path, allow_other=allow_other)
-    mounted = _mount(session, path)
+    device, mounted = _mount(mounter)
+    session = Session(device, operations.handlers(), operations.crew)
     loop = threading.Thread(target=_run, args=(session, inbox), name="s3zipfs-fuse", daemon=True)
+
+    def reload() -> None:
+        notifier.reloading()
+        on_hangup()
+        notifier.ready(status)
+
     try:
         loop.start()
         signalled = not _wait_until_answered(path, operations, inbox)
@@ -87,42 +94,26 @@ def serve(
             operations.start(session)
             log.info("ready: %s is mounted at %s", source, path)
             on_ready()
-            signalled = _wait_for_the_end(inbox, mounted, on_hangup)
+            notifier.ready(status)
+            Heartbeat(operations.crew, notifier).start()
+            signalled = _wait_for_the_end(inbox, mounted, reload)
+        notifier.stopping()
     except BaseException:
         _end(session, operations, mounted, inbox, loop, status=1)
         raise
     if signalled:  # else it is unmounted already, and another mount may have taken the place
         _end(session, operations, mounted, inbox, loop, status=0)
-    log.info("unmounted: %s", path)
 
 
-def _mount(session: Session, path: Path) -> MountEntry:
-    """Mount; what libfuse and fusermount3 print is the error's text, not lines of its own."""
-    with mountpoint.claimed(path), _stderr_kept() as printed:
-        try:
-            session.mount()
-        except MountError as error:
-            raise MountError(f"{error} ({printed() or 'no reason given'})") from error
+def _mount(mounter: Mounter) -> tuple[int, MountEntry]:
+    device, path = mounter.mount(), mounter.plan.path
     mounted = mountpoint.mount_at(path)
     if mounted is None or mounted.type != mountpoint.TYPE:
-        session.unmount()
+        os.close(device)
+        with contextlib.suppress(MountError):
+            mountpoint.detach(path)
         raise MountError(f"{path}: mounted, and not in the kernel's table (/proc/self/mountinfo)")
-    return mounted
-
-
-@contextlib.contextmanager
-def _stderr_kept() -> Iterator[Callable[[], str]]:
-    """Gather what is written to descriptor 2, by C code and child processes too."""
-    kept, before = os.memfd_create("stderr"), os.dup(2)
-    os.dup2(kept, 2)
-    try:
-        yield lambda: os.pread(kept, 4096, 0).decode(errors="replace").strip()
-    finally:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(kept)
+    return device, mounted
 
 
 def _run(session: Session, inbox: _Inbox) -> None:
@@ -131,7 +122,9 @@ def _run(session: Session, inbox: _Inbox) -> None:
     except Exception as error:  # noqa: BLE001 - told to the main thread
         inbox.put(_Ended(error))
     else:
-        inbox.put(_Ended(MountError(f"libfuse ended with {status}") if status else None))
+        inbox.put(
+            _Ended(MountError(f"the session ended: {os.strerror(status)}") if status else None)
+        )
 
 
 def _wait_until_answered(path: Path, operations: Operations, inbox: _Inbox) -> bool:
@@ -224,13 +217,22 @@ def _end(
         if time.monotonic() > give_up or _told_again(inbox):
             log.warning("operations are still under way; their readers get an error")
             break
+    _unmount(mounted)
+    session.exit()
+    if loop.ident is not None:
+        loop.join(END_SECONDS)
+
+
+def _unmount(mounted: MountEntry) -> None:
+    if not privileges.may_unmount():
+        log.info("%s is left to who started this: umount -l", mounted.path)
+        return
     try:
         mountpoint.unmount(mounted.path, device=mounted.device)
     except MountError as error:
         log.warning("%s", error)  # somebody else was first
-    session.exit()
-    if loop.ident is not None:
-        loop.join(END_SECONDS)
+    else:
+        log.info("unmounted: %s", mounted.path)
 
 
 def _told_again(inbox: _Inbox) -> bool:
@@ -247,16 +249,7 @@ def _leave_at_once(mounted: MountEntry, status: int) -> None:
     os._exit(status)
 
 
-def _options(source: str, *, allow_other: bool) -> list[str]:
-    escaped = source.replace("\\", "\\\\").replace(",", "\\,")  # fuse_opt.h
-    options = ["ro", "nosuid", "nodev", "default_permissions", f"fsname={escaped}"]
-    options.append("subtype=s3zipfs")
-    if allow_other:
-        options.append("allow_other")
-    return options
-
-
 def end_process(status: int) -> NoReturn:
-    """Leave without joining libfuse's threads: one may be blocked in a transfer for ever."""
+    """Leave without joining the session's threads: one may be blocked in a transfer for ever."""
     logging.shutdown()
     os._exit(status)

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s3zipfs.errors import MountError
+from s3zipfs.fuse import privileges
 
 TYPE = "fuse.s3zipfs"
-_DEVICE = Path("/dev/fuse")
+DEVICE = Path("/dev/fuse")
 _FUSE_CONF = Path("/etc/fuse.conf")
 _MNT_DETACH = 2  # linux/fs.h
-_STATUS = Path("/proc/self/status")
-_CAP_SYS_ADMIN = 21  # linux/capability.h
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _MAX_LINKS = 40  # path_resolution(7)
 # Of a mount without a daemon; of one whose connection was aborted (fuse_abort_conn, Linux 4.20).
@@ -134,7 +133,7 @@ def _check_directory(path: Path) -> None:
         raise MountError(f"{path}: {error.strerror}") from error
     if not empty:
         raise MountError(f"{path}: not empty; mount on an empty directory")
-    if not _may_mount() and not os.access(path, os.W_OK):
+    if not privileges.may_mount() and not os.access(path, os.W_OK):
         raise MountError(f"{path}: not yours to mount on (no write permission, uid {found.st_uid})")
 
 
@@ -193,31 +192,23 @@ def _asked(path: Path) -> int:
     return answer[0] if answer else errno.ETIMEDOUT
 
 
-def _may_mount() -> bool:
-    """Whether mount(2) may be called, as libfuse does before it turns to fusermount3."""
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
-    return os.geteuid() == 0
-
-
 def _check_system(*, allow_other: bool) -> None:
-    if not _DEVICE.exists():
+    if not DEVICE.exists():
         raise MountError(
-            f"{_DEVICE} is missing: load the module (modprobe fuse), or give it to the container "
+            f"{DEVICE} is missing: load the module (modprobe fuse), or give it to the container "
             "(--device /dev/fuse --cap-add SYS_ADMIN)"
         )
     try:
-        os.close(os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         # EPERM, for root too, is a container's device policy.
         remedy = (
             "give it to the container (--device /dev/fuse --cap-add SYS_ADMIN)"
             if error.errno == errno.EPERM
-            else f"chmod 666 {_DEVICE}"
+            else f"chmod 666 {DEVICE}"
         )
-        raise MountError(f"{_DEVICE} may not be opened ({error.strerror}): {remedy}") from error
-    if _may_mount():
+        raise MountError(f"{DEVICE} may not be opened ({error.strerror}): {remedy}") from error
+    if privileges.may_mount():
         return
     if os.geteuid() == 0:
         raise MountError(
@@ -252,11 +243,24 @@ def unmount(path: Path, *, device: str | None = None) -> None:
         raise MountError(f"{path}: another mount has taken the place of ours")
     if mounted.type != TYPE:
         raise MountError(f"{path}: {mounted.type} is mounted there, not s3zipfs; use umount")
+    detach(path)
+
+
+def detach(path: Path) -> None:
+    """Unmount what is there, by umount2(2) or by fusermount3.
+
+    Raises:
+        MountError: it may not be unmounted, or is no mount.
+    """
     if _libc.umount2(os.fsencode(path), _MNT_DETACH) == 0:
         return
     number = ctypes.get_errno()
     if number != errno.EPERM:
         raise MountError(f"{path}: {os.strerror(number)}")
+    if not privileges.may_unmount():
+        raise MountError(
+            f"{path}: this process has given up the right to unmount: umount -l {path}"
+        )
     program = shutil.which("fusermount3")
     if program is None:
         raise MountError(f"{path}: fusermount3 is missing, and only root unmounts without")

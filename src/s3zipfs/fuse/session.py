@@ -1,9 +1,9 @@
 """One mount's connection to the kernel: requests in, replies out, on the threads of a crew.
 
-libfuse makes the mount; its loop is not used. A request through it and ctypes took twice the CPU
-of one that is read and answered here (19,000 files of 64 KiB opened, read and closed, and 10,000
-missing names: 1.07 s against 0.78, without OPEN 0.70 against 0.35): each callback from a foreign
-thread makes and drops a Python thread state.
+libfuse's loop is not used. A request through it and ctypes took twice the CPU of one that is read
+and answered here (19,000 files of 64 KiB opened, read and closed, and 10,000 missing names: 1.07 s
+against 0.78, without OPEN 0.70 against 0.35): each callback from a foreign thread makes and drops a
+Python thread state.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from s3zipfs.errors import MountError
-from s3zipfs.fuse import lowlevel
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.crew import Crew
 from s3zipfs.fuse.protocol import Opcode
@@ -75,32 +73,14 @@ Handler = Callable[[Request], None]
 class Session:
     """One mount. Each handler answers its requests itself; what has none is ENOSYS."""
 
-    def __init__(
-        self,
-        handlers: Mapping[Opcode, Handler],
-        mountpoint: str,
-        options: Sequence[str],
-        crew: Crew,
-    ) -> None:
-        self.mountpoint = os.path.abspath(mountpoint)  # noqa: PTH100 - libfuse does chdir("/")
-        self._mount = lowlevel.Mount(options)
-        self._device = -1
+    def __init__(self, device: int, handlers: Mapping[Opcode, Handler], crew: Crew) -> None:
+        self._device = device  # a descriptor of /dev/fuse
         self._handlers = {int(opcode): handler for opcode, handler in handlers.items()}
         self._handlers[int(Opcode.INTERRUPT)] = self._interrupt
         self._crew = crew
         self._buffers = threading.local()  # each thread's own, for requests
         self._active: dict[int, Request] = {}  # by unique; single operations of it are atomic
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()  # errno, 0 after an unmount
-
-    def mount(self) -> None:
-        """Mount; libfuse prints the reason to stderr where it fails.
-
-        Raises:
-            MountError: it was refused.
-        """
-        if not self._mount.mount(self.mountpoint):
-            raise MountError(f"{self.mountpoint}: could not be mounted")
-        self._device = self._mount.device
 
     def run(self) -> int:
         """Answer requests until unmounted or told to exit; the errno where it failed."""
@@ -111,10 +91,6 @@ class Session:
     def exit(self) -> None:
         """Make `run` return; what is under way goes on."""
         self._ended.put(0)
-
-    def unmount(self) -> None:
-        """Unmount, as far as libfuse is able to."""
-        self._mount.unmount()
 
     def invalidate_entry(self, parent: int, name: bytes) -> None:
         """Make the kernel look that name up again. Never call it from a handler (deadlock)."""
