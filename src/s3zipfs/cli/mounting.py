@@ -67,7 +67,7 @@ def mount(
         return
     word = background.Word(ready_fd)
     try:
-        urls = " ".join(each.url for each in settings.sources)
+        urls = " ".join(_url(each.url) for each in settings.sources)
         source = urls or settings.endpoint_url or "s3://"
         mounting = mounter(Plan(path, source, settings.allow_other))  # before there are threads
         release = _log_to(settings.log_file, settings)
@@ -197,6 +197,10 @@ def _tell_of_credentials(reloaded: Future[bool]) -> None:
         log.warning("the old credentials stay: %s", error)
     elif not reloaded.result():
         log.info("the credentials are as they were")
+
+
+def _url(source: str) -> str:
+    return source if "://" in source else f"s3://{source}"
 
 
 def _leave_directory() -> None:
