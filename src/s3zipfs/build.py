@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from s3zipfs.archive.registry import Archives
@@ -25,7 +25,7 @@ from s3zipfs.stores.s3 import S3Store
 from s3zipfs.tree.folders import Folders
 from s3zipfs.tree.nodes import Folder
 from s3zipfs.tree.patterns import ArchivePatterns
-from s3zipfs.tree.tree import Tree
+from s3zipfs.tree.tree import Reload, Tree
 from s3zipfs.zipformat.names import check_encoding
 
 SCHEMES = ("s3", "s3zip")
@@ -119,7 +119,7 @@ class _Connections:
         self._given = store
         self._reread = reread
         self._stores: dict[Settings, ObjectStore] = {}
-        self.reloads: list[Callable[[], Coroutine[Any, Any, bool]]] = []
+        self.reloads: list[Reload] = []
 
     def reach(self, source: Source) -> _Reached:
         bucket, prefix = parse_source(source.url)
@@ -134,7 +134,7 @@ class _Connections:
             reread = self._reread
             now = None if reread is None else partial(_by_now, reread, source)
             s3 = S3Store(settings, now)
-            self.reloads.append(s3.reload_credentials)
+            self.reloads.append((s3.endpoint, s3.reload_credentials))
             self._stores[settings] = RetryingStore(s3, timeout=settings.timeout)
         return self._stores[settings]
 
@@ -168,16 +168,14 @@ def _named(reached: Sequence[_Reached]) -> dict[str, Folder]:
     for number, each in enumerate(reached):
         if any(each.folder == other.folder for other in reached[:number]):
             raise SettingsError(f"{each.source.url}: given twice")
-    ways = (_last, _whole, _with_host)
+    unnamed = [each for each in reached if each.source.name is None]
+    taken = [each.source.name for each in reached if each.source.name is not None]
     named: dict[str, Folder] = {}
     for each in reached:
         name = each.source.name or next(
-            (
-                name
-                for way in ways
-                if [way(other) for other in reached].count(name := way(each)) == 1
-            ),
-            _with_host(each),
+            name
+            for way in (_last, _whole, _with_endpoint)
+            if [*taken, *map(way, unnamed)].count(name := way(each)) == 1 or way is _with_endpoint
         )
         if name in named:
             raise SettingsError(f"{each.source.url}: another source is called {name} as well")
@@ -194,7 +192,7 @@ def _whole(reached: _Reached) -> str:
     return f"{reached.route.bucket}/{reached.route.prefix}".rstrip("/").replace("/", "-")
 
 
-def _with_host(reached: _Reached) -> str:
+def _with_endpoint(reached: _Reached) -> str:
     host = urlsplit(reached.route.store.endpoint).netloc
     return f"{host}-{_whole(reached)}"
 

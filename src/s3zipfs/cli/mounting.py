@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def mount(
                 _leave_directory()
             word.give(background.READY)
 
-        _serve(settings, mounting, command_line, on_ready=on_ready)
+        _serve(settings, mounting, command_line, places_given, on_ready=on_ready)
     except Exception as error:
         if settings.log_file is not None and not is_expected(error):
             log.exception("unexpected error")
@@ -125,6 +126,7 @@ def _serve(
     settings: Settings,
     mounting: Mounter,
     command_line: CommandLine,
+    places_given: Sequence[str],
     *,
     on_ready: Callable[[], None],
 ) -> None:
@@ -135,8 +137,9 @@ def _serve(
     from s3zipfs.build import build_tree  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
 
-    urls = [source.url for source in settings.sources]
-    with contextlib.closing(build_tree(settings, urls, kept=KEPT)) as tree:
+    reread = partial(_by_now, command_line, places_given)
+    built = build_tree(settings, settings.sources, kept=KEPT, reread=reread)
+    with contextlib.closing(built) as tree:
         _check(tree, settings, notifier)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
         # read of 1 GiB, and an eighth of what Python took of it).
@@ -151,6 +154,11 @@ def _serve(
         )
         tree.flush(FLUSH_SECONDS)
         end_process(0)
+
+
+def _by_now(command_line: CommandLine, places_given: Sequence[str]) -> Settings:
+    """What files and variables say, read again."""
+    return _placed(command_line.load().settings, places_given)[0]
 
 
 def _check(tree: Tree, settings: Settings, notifier: Notifier) -> None:
@@ -186,17 +194,17 @@ def _reload(tree: Tree, command_line: CommandLine) -> None:
     logs.set_level(verbose=settings.verbose)
     reloads = tree.reload(ttl=settings.ttl)
     log.info("reloaded: --ttl %g%s", settings.ttl, ", verbose" if settings.verbose else "")
-    for credentials in reloads:
-        credentials.add_done_callback(_tell_of_credentials)
+    for endpoint, credentials in reloads:
+        credentials.add_done_callback(partial(_tell_of_credentials, endpoint))
 
 
-def _tell_of_credentials(reloaded: Future[bool]) -> None:
+def _tell_of_credentials(endpoint: str, reloaded: Future[bool]) -> None:
     if reloaded.cancelled():
         return
     if (error := reloaded.exception()) is not None:
-        log.warning("the old credentials stay: %s", error)
+        log.warning("%s: the old credentials stay: %s", endpoint, error)
     elif not reloaded.result():
-        log.info("the credentials are as they were")
+        log.info("%s: the credentials are as they were", endpoint)
 
 
 def _url(source: str) -> str:

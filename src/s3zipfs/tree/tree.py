@@ -46,6 +46,8 @@ from s3zipfs.zipformat.index import MemberIndex
 MAX_LINK = 4096  # PATH_MAX
 READERS = 1024  # plain objects whose streams are remembered
 
+Reload = tuple[str, Callable[[], Coroutine[Any, Any, bool]]]  # of an endpoint's credentials
+
 
 class Tree:
     """One read-only namespace over one or several endpoints; safe for any number of threads.
@@ -62,7 +64,7 @@ class Tree:
         fetcher: Fetcher,
         sources: Mapping[str, Folder],
         *,
-        reloads: Sequence[Callable[[], Coroutine[Any, Any, bool]]] = (),
+        reloads: Sequence[Reload] = (),
     ) -> None:
         self._stores = stores
         self._folders = folders
@@ -331,14 +333,15 @@ class Tree:
         """Let what was fetched reach the disk, for at most that time."""
         self._fetcher.disk.flush(seconds)
 
-    def reload(self, *, ttl: float) -> list[Future[bool]]:
+    def reload(self, *, ttl: float) -> list[tuple[str, Future[bool]]]:
         """Believe for `ttl` seconds what is learned from now on, and look for new credentials.
 
-        The futures, one for each store that has credentials, tell whether there are any, or why
+        The futures, one for each endpoint and its credentials, tell whether there are any, or why
         they can't be read. Nothing waits for them, and what is under way goes on with the old ones.
         """
         self._folders.ttl = ttl
-        return [self._fetcher.network.submit(reload()) for reload in self._reloads]
+        submit = self._fetcher.network.submit
+        return [(endpoint, submit(reload())) for endpoint, reload in self._reloads]
 
     def close(self) -> None:
         """Close the connections and stop the network thread; nothing works afterwards."""
