@@ -16,6 +16,7 @@ from certificates import write_certificates
 from commands import assert_one_line, keys_of, s3zipfs
 from fakes3 import Answer, FakeS3, Request, Silence, error
 from s3server import S3Server, ServerError
+from tlsproxy import TlsProxy
 
 from s3zipfs.cli.doctor import EXIT_CODES
 from s3zipfs.doctor import endpoint as steps
@@ -177,6 +178,17 @@ def test_a_bundle_that_is_no_certificate_is_one_line(tmp_path: Path) -> None:
     (last,) = of(at("https://127.0.0.1:9", ca_bundle=bundle))
     assert last.level is Level.ERROR
     assert "ca_bundle" in last.found
+
+
+def test_an_endpoint_that_asks_for_a_client_certificate_is_one_line(
+    s3server: S3Server, s3certs: Path
+) -> None:
+    keys: dict[str, Any] = {"access_key": s3server.access_key, "secret_key": s3server.secret_key}
+    with TlsProxy(s3server, s3certs) as proxy:
+        given = {"endpoint_url": proxy.server.endpoint, "ca_bundle": s3certs / "ca.crt", **keys}
+        (*_, last) = of(load_settings(**given))
+    assert last.level is Level.ERROR
+    assert "--client-certificate" in last.remedy
 
 
 # --- the clock

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +147,20 @@ def test_an_error_with_its_traceback_is_one_line_of_json() -> None:
     shown = json.loads(line)["exception"]
     assert "ZeroDivisionError" in shown
     assert "test_cli_log_lines" in shown
+
+
+def test_a_command_that_fails_in_a_unit_says_so_as_an_error(tmp_path: Path) -> None:
+    shown = tmp_path / "stderr"
+    with shown.open("wb") as stderr:
+        found = os.fstat(stderr.fileno())
+        done = subprocess.run(
+            [sys.executable, "-m", "s3zipfs", "umount", str(tmp_path)],
+            check=False,
+            stderr=stderr,
+            env={**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
+        )
+    assert done.returncode == 1
+    assert shown.read_text().startswith("<3>s3zipfs: ")
 
 
 # --- how often

@@ -329,6 +329,12 @@ def test_mounts_of_others_are_not_touched(made: Machine, monkeypatch: pytest.Mon
     assert only(machine.mounts(made.host())).level is Level.OK
 
 
+def test_a_machine_without_the_table_of_mounts_is_told(made: Machine) -> None:
+    made.remove("/proc/self/mountinfo")
+    line = only(machine.mounts(made.host()))
+    assert (line.level, line.remedy) == (Level.ERROR, "mount /proc")
+
+
 # --- the cache, and files with secrets
 
 

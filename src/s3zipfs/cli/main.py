@@ -15,6 +15,7 @@ import click
 
 from s3zipfs import __version__
 from s3zipfs.cli.errors import FAILED, INTERRUPTED, code_of, is_expected, line_of
+from s3zipfs.cli.logs.formats import is_journal
 
 _MODULES = {
     "mount": "s3zipfs.cli.mounting",
@@ -81,8 +82,9 @@ def main() -> NoReturn:
 
 
 def _say(line: str) -> None:
+    level = "<3>" if is_journal(2) else ""  # sd-daemon(3): SD_ERR
     with contextlib.suppress(OSError):  # nobody hears us
-        click.echo(f"s3zipfs: {line}", err=True)
+        click.echo(f"{level}s3zipfs: {line}", err=True)
 
 
 def _open_standard_streams() -> None:

@@ -124,10 +124,9 @@ class Endpoint:
             yield error(about, failed.verify_message, _tls_remedy(failed.verify_message))
             return False
         except ssl.SSLError as failed:
-            found = failed.reason or "failed"
-            plain = found in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
+            plain = failed.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
             remedy = "is it http://…?" if plain else "check versions, and --client-certificate"
-            yield error(about, found.replace("_", " ").lower(), remedy)
+            yield error(about, _tls_words(failed), remedy)
             return False
         until = str((told or {}).get("notAfter", ""))
         days = (ssl.cert_time_to_seconds(until) - time.time()) / 86_400
@@ -162,6 +161,10 @@ class Endpoint:
                 asked_at = time.time()
                 answer = opened.getresponse()
                 body = answer.read(_BODY)
+        except ssl.SSLError as failed:  # by TLS 1.3 a client is judged after the handshake
+            found = f"the endpoint refuses us: {_tls_words(failed)}"
+            yield error(f"TLS of {url.netloc}", found, "give --client-certificate, or another one")
+            return False
         except (OSError, http.client.HTTPException) as failed:
             found = f"{connection.endpoint}: {_reason(failed)}"
             yield error("endpoint", found, "is it an S3 endpoint? check --endpoint-url")
@@ -204,6 +207,10 @@ def _reason(failed: Exception) -> str:
     if isinstance(failed, OSError):
         return (failed.strerror or str(failed)).lower()
     return "its answer is no HTTP"
+
+
+def _tls_words(failed: ssl.SSLError) -> str:
+    return (failed.reason or "failed").replace("_", " ").lower()
 
 
 def _tls_remedy(message: str) -> str:

@@ -26,6 +26,7 @@ OLDEST_KERNEL = (4, 20)  # FUSE 7.28
 FILES_BESIDE = 256  # descriptors of caches, logs and libraries, beside those of requests
 ANSWER_SECONDS = 3.0  # statfs of a live mount never waits for the network
 _UPDATEDB = "/etc/updatedb.conf"
+_MOUNTS = "/proc/self/mountinfo"
 _LIBRARIES = ("s3zipfs", "obstore", "s3fs", "aiobotocore", "mfusepy", "isal", "numpy", "uvloop")
 # Of a mount without a daemon; of one whose connection was aborted.
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
@@ -216,6 +217,9 @@ def _words(text: str, name: str) -> list[str]:
 
 def mounts(host: Host) -> Iterator[Finding]:
     """Our mounts that no process serves any more, or that do not answer."""
+    if host.text(_MOUNTS) is None:
+        yield error("mounts", f"{_MOUNTS} can't be read: no mount can be made", "mount /proc")
+        return
     ours = _ours(host)
     if not ours:
         yield ok("mounts", "none of s3zipfs on this machine")
@@ -235,7 +239,7 @@ def mounts(host: Host) -> Iterator[Finding]:
 
 def _ours(host: Host) -> list[MountEntry]:
     try:
-        text = host.path("/proc/self/mountinfo").read_bytes()
+        text = host.path(_MOUNTS).read_bytes()
     except OSError:
         return []
     return [entry for entry in parse_mountinfo(text) if entry.type == TYPE]

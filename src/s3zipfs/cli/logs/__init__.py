@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 def to_stderr(*, verbose: bool) -> None:
     """The log of a command that ends soon: each line at once."""
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter("text"))
+    handler.setFormatter(formatter("text", for_journal=is_journal(writer.STDERR)))
     _configure(handler, verbose=verbose)
 
 
