@@ -121,6 +121,7 @@ def mounted(
     keys = given(request.param, role, tmp_path)
     cache = tmp_path / "cache"
     options = ("--verbose", "--timeout", TIMEOUT, "--cache-dir", str(cache), *keys.options)
+    options += ("--log-format", "json") if request.param == "env file" else ()
     # Those that `Mount` sets would come first.
     unset = [
         word for name in role.variables if name not in keys.environment for word in ("-u", name)
@@ -268,6 +269,30 @@ def test_commands_print_no_secret(
     )
     assert done.returncode == 0
     assert_not_in((done.stdout + done.stderr).encode(), role, "cache info")
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_doctor_prints_no_secret(
+    px: Proxy, faults_bucket: str, role: Role, tmp_path: Path, way: str, is_wrong: bool
+) -> None:
+    role = WRONG if is_wrong else role
+    keys = given(way, role, tmp_path)
+    if is_wrong:
+        px.tell(lambda _: quoting(role), everything)
+    done = s3zipfs(
+        "doctor",
+        f"s3://{faults_bucket}",
+        "--json",
+        "--endpoint-url",
+        px.endpoint,
+        *keys.options,
+        environment={**keys.environment, "HOME": str(tmp_path)},
+    )
+    fails = is_wrong or way == "own names"  # which have no token
+    assert ("can be listed" in done.stdout) != fails, done.stdout + done.stderr
+    assert "found: " in done.stdout
+    assert_not_in((done.stdout + done.stderr).encode(), role, "doctor")
 
 
 @pytest.mark.parametrize("way", ["own names", "credentials file"])
