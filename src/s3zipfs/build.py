@@ -63,10 +63,13 @@ def build_tree(
     """
     check_encoding(settings.encoding)
     connections = _Connections(settings, store, reread)
-    reached = [connections.reach(source) for source in map(source_of, sources)]
+    resolved = [source_of(each) for each in sources]
+    # An alias of mc alone means all its buckets.
+    whole = resolved.pop() if len(resolved) == 1 and not resolved[0].url else None
+    reached = [connections.reach(each) for each in resolved]
     named = _named(reached)
     stores = RoutedStores(
-        reached[0].route.store if reached else connections.store_of(None),
+        reached[0].route.store if reached else connections.store_of(whole),
         [each.route for each in reached],
     )
     network = Network()
@@ -104,6 +107,19 @@ def build_tree(
         unwrap=settings.single_root == "unwrap",
     )
     return Tree(stores, folders, archives, fetcher, named, reloads=connections.reloads)
+
+
+def check_settings(settings: Settings) -> None:
+    """Whether a tree can be built of settings and their sources. No request is made.
+
+    Raises:
+        SettingsError: as `build_tree` would.
+    """
+    check_encoding(settings.encoding)
+    connections = _Connections(settings, None, None)
+    _named([connections.reach(source) for source in map(source_of, settings.sources)])
+    if not settings.sources:
+        connections.store_of(None)
 
 
 class _Connections:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import click
 
+from s3zipfs.cli.aliases import is_remote
 from s3zipfs.cli.errors import FAILED, line_of, one_line
 from s3zipfs.cli.opening import log_held, node_at, tree_of
 from s3zipfs.cli.options import settings_of, store_options
@@ -109,7 +110,7 @@ def check(where: str, as_json: bool, strict: bool, verbose: bool, **options: Any
 def _checking(
     where: str, settings: Settings
 ) -> Iterator[tuple[Check | MountedCheck, Iterator[Finding | None]]]:
-    if "://" not in where:
+    if not is_remote(where):
         mounted = MountedCheck()
         yield mounted, mounted.run(where)
         return

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from s3zipfs.cli.aliases import is_remote
 from s3zipfs.cli.opening import log_held, node_at, tree_of
 from s3zipfs.cli.options import settings_of, store_options
 from s3zipfs.settings import Settings
@@ -61,7 +62,7 @@ def ls(where: str, long: bool, as_json: bool, verbose: bool, **options: Any) -> 
         # As ls does it: a link is shown by -l, and else is a way to what it names.
         facts = long or as_json
         follow = not facts or where.endswith("/")
-        if "://" in where:
+        if is_remote(where):
             found = _of_url(where, settings, follow=follow, facts=facts)
         else:
             found = _of_path(where, follow=follow, facts=facts)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3zipfs.cli import background, logs
+from s3zipfs.cli.aliases import check_alias, is_remote
 from s3zipfs.cli.errors import is_expected, line_of
 from s3zipfs.cli.options import CommandLine, command_line_of, mount_options, store_options, warn
 from s3zipfs.errors import DeadlineExceeded, SettingsError, StoreUnavailable
@@ -52,15 +53,17 @@ def mount(
 ) -> None:
     """Mount buckets read-only, with every zip in them as a directory.
 
-    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX; none means those of the settings file, else all
-    buckets; several get a directory each. MOUNTPOINT may stand in the settings file (--config) as
-    well. Credentials come from the environment, a profile, or the usual AWS files. Returns when
-    the mount can be used.
+    SOURCE is s3://BUCKET or s3://BUCKET/PREFIX, or ALIAS/BUCKET by an alias of mc; none means those
+    of the settings file, else all buckets; several get a directory each. MOUNTPOINT may stand in
+    the settings file (--config) as well. Credentials come from the environment, a profile, or the
+    usual AWS files. Returns when the mount can be used.
     """
     command_line = command_line_of(options)
     loaded = command_line.load()
     warn(loaded)
     settings, mountpoint = _placed(loaded.settings, places_given)
+    for each in settings.sources:
+        check_alias(each.url)
     path = places.absolute(mountpoint)
     places.check(path, allow_other=settings.allow_other)
     if not foreground:
@@ -208,7 +211,7 @@ def _tell_of_credentials(endpoint: str, reloaded: Future[bool]) -> None:
 
 
 def _url(source: str) -> str:
-    return source if "://" in source else f"s3://{source}"
+    return source if is_remote(source) else f"s3://{source}"
 
 
 def _leave_directory() -> None:

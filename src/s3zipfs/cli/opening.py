@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 from s3zipfs.build import SCHEMES, build_tree
 from s3zipfs.cli import logs
+from s3zipfs.cli.aliases import check_alias
 from s3zipfs.errors import NotFound
+from s3zipfs.mcaliases import split_alias
 from s3zipfs.settings import Settings
 from s3zipfs.tree.nodes import Kind, Node
 from s3zipfs.tree.tree import Tree
@@ -29,11 +31,19 @@ def log_held(*, verbose: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tree_of(url: str, settings: Settings) -> Iterator[tuple[Tree, bytes]]:
-    """The tree of the URL's bucket, or of all buckets, and the path in it."""
-    scheme, _, rest = url.partition("://")
+    """The tree of the URL's bucket, or of all buckets, and the path in it.
+
+    `ALIAS/BUCKET/KEY`, as mc has it, is as a URL.
+    """
+    check_alias(url)
+    alias, rest = split_alias(url)
+    scheme, _, rest = ("", "", rest) if alias is not None else url.partition("://")
     bucket, _, path = rest.partition("/")
     # By the bucket's own listing: a policy may allow the bucket and not the list of all.
-    sources = [f"{scheme}://{bucket}"] if bucket or path or scheme not in SCHEMES else []
+    if alias is not None:
+        sources = [f"{alias}/{bucket}".rstrip("/")]
+    else:
+        sources = [f"{scheme}://{bucket}"] if bucket or path or scheme not in SCHEMES else []
     with contextlib.closing(build_tree(settings, sources)) as tree:
         yield tree, os.fsencode(path)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from s3zipfs.cli.aliases import is_remote
 from s3zipfs.cli.opening import log_held, node_at, tree_of
 from s3zipfs.cli.options import settings_of, store_options
 from s3zipfs.errors import IsADirectory
@@ -33,7 +34,7 @@ def cat(where: str, verbose: bool, **options: Any) -> None:
 
 
 def _pieces(where: str, settings: Settings) -> Iterator[bytes | memoryview]:
-    if "://" not in where:
+    if not is_remote(where):
         with open(where, "rb", buffering=0) as file:  # noqa: PTH123
             while piece := file.read(PIECE):
                 yield piece

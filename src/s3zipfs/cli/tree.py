@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from s3zipfs.cli.aliases import is_remote
 from s3zipfs.cli.errors import FAILED, one_line
 from s3zipfs.cli.opening import log_held, node_at, tree_of
 from s3zipfs.cli.options import settings_of, store_options
@@ -84,7 +85,7 @@ def tree(where: str, depth: int | None, as_json: bool, verbose: bool, **options:
 
 @contextlib.contextmanager
 def _directory(where: str, settings: Settings) -> Iterator[Directory]:
-    if "://" not in where:
+    if not is_remote(where):
         if not os.path.isdir(where):  # noqa: PTH112 - follows, and errs as scandir does
             os.stat(where)  # noqa: PTH116
             raise SettingsError(f"{where}: a file; give a directory, or the URL of an archive")
