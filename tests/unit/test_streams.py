@@ -43,6 +43,17 @@ def test_random_reads_fetch_nothing_ahead() -> None:
     assert sum(end - start for start, end in guesses) <= 0.1 * 500 * 65536
 
 
+def test_what_was_asked_for_together_tells_of_no_stream() -> None:
+    """Every other chunk of 64 KiB, read in order: between them nothing is wanted."""
+    streams, chunks = StreamTable(SIZE), range(0, 64 << 20, 128 << 10)
+    for start in chunks:
+        streams.ask(start, start + 65536)
+    assert not any(streams.observe(start, start + 65536) for start in chunks)
+    behind = chunks[-1] + 65536
+    assert streams.observe(behind, behind + READ) is None
+    assert streams.observe(behind + READ, behind + 2 * READ), "who reads on is a stream"
+
+
 def test_several_readers_are_told_apart() -> None:
     streams = StreamTable(SIZE)
     starts = [number * (200 << 20) for number in range(4)]

@@ -179,6 +179,8 @@ class ObjectReader:
 
     def start(self, start: int, end: int) -> None:
         """Have the bytes `[start, end)` fetched for reads to come; waits for the disk only."""
+        with self._lock:
+            self._streams.ask(start, end)
         _, missing = self._claim(start, end)
         self._fetcher.start(self.info, missing)
 

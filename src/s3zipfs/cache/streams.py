@@ -6,6 +6,7 @@ of many small members in archive order look the same.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from dataclasses import dataclass
 
 FIRST_WINDOW = 4  # reads of the present size, fetched ahead at the second read in order
@@ -33,6 +34,7 @@ SECOND_SLACK = 128 << 10  # bytes
 # Several threads that share one stream drift apart: what is read this far behind its end belongs
 # to it as well.
 LAG = 4 << 20  # bytes
+MAX_ASKED = 1000  # ranges of one object that were asked for together; two calls are under way
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +51,16 @@ class StreamTable:
     def __init__(self, size: int) -> None:
         self._size = size
         self._streams: list[_Stream] = []  # the most recently used last
+        self._asked: list[tuple[int, int]] = []  # ascending
+
+    def ask(self, start: int, end: int) -> None:
+        """Note that all of `[start, end)` that is wanted is being fetched: its reads tell nothing.
+
+        Of every other chunk, asked for together, what lies between was fetched ahead as well.
+        """
+        if len(self._asked) >= MAX_ASKED:
+            self._asked.clear()
+        insort(self._asked, (start, end))
 
     def observe(self, start: int, end: int, until: int | None = None) -> tuple[int, int] | None:
         """Note a read of `[start, end)`; the range to fetch ahead now, or None.
@@ -56,6 +68,8 @@ class StreamTable:
         `until` is where what is read ends (a member, or else the object).
         """
         length = end - start
+        if self._was_asked(start, end):
+            return None
         stream = self._find(start, SLACK * length)
         if stream is None:
             self._streams.append(_Stream(end=end, ahead=end, window=0, read=length))
@@ -81,6 +95,10 @@ class StreamTable:
         first, reach = stream.ahead, min(end + stream.window, self._next_beginning(end))
         stream.ahead = max(first, reach)
         return (first, reach) if reach > first else None
+
+    def _was_asked(self, start: int, end: int) -> bool:
+        at = bisect_right(self._asked, (start, self._size)) - 1
+        return at >= 0 and end <= self._asked[at][1]
 
     def _next_beginning(self, end: int) -> int:
         """Where another stream began, behind which all is read already; or the object's end."""
