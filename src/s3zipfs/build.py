@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from s3zipfs.archive.registry import Archives
@@ -16,7 +15,7 @@ from s3zipfs.cache.indexes import PersistedIndexes
 from s3zipfs.cache.reader import LARGEST_GET, Fetcher
 from s3zipfs.errors import SettingsError
 from s3zipfs.mcaliases import split_alias
-from s3zipfs.settings import Settings, Source
+from s3zipfs.settings import Place, Settings, Source, parse_source
 from s3zipfs.stores.base import ObjectStore
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.retrying import RetryingStore
@@ -27,8 +26,6 @@ from s3zipfs.tree.nodes import Folder
 from s3zipfs.tree.patterns import ArchivePatterns
 from s3zipfs.tree.tree import Reload, Tree
 from s3zipfs.zipformat.names import check_encoding
-
-SCHEMES = ("s3", "s3zip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +60,8 @@ def build_tree(
     """
     check_encoding(settings.encoding)
     connections = _Connections(settings, store, reread)
-    resolved = [source_of(each) for each in sources]
-    # An alias of mc alone means all its buckets.
-    whole = resolved.pop() if len(resolved) == 1 and not resolved[0].url else None
-    reached = [connections.reach(each) for each in resolved]
+    whole, below = _resolved(sources)
+    reached = [connections.reach(each) for each in below]
     named = _named(reached)
     stores = RoutedStores(
         reached[0].route.store if reached else connections.store_of(whole),
@@ -117,9 +112,10 @@ def check_settings(settings: Settings) -> None:
     """
     check_encoding(settings.encoding)
     connections = _Connections(settings, None, None)
-    _named([connections.reach(source) for source in map(source_of, settings.sources)])
-    if not settings.sources:
-        connections.store_of(None)
+    whole, below = _resolved(settings.sources)
+    _named([connections.reach(each) for each in below])
+    if not below:
+        connections.store_of(whole)
 
 
 class _Connections:
@@ -138,7 +134,7 @@ class _Connections:
         self.reloads: list[Reload] = []
 
     def reach(self, source: Source) -> _Reached:
-        bucket, prefix = parse_source(source.url)
+        bucket, prefix = _place(source.url)
         return _Reached(source, Route(self.store_of(source), bucket, prefix))
 
     def store_of(self, source: Source | None) -> ObjectStore:
@@ -148,14 +144,18 @@ class _Connections:
         settings = self._settings if source is None else self._settings.of(source)
         if settings not in self._stores:
             reread = self._reread
-            now = None if reread is None else partial(_by_now, reread, source)
+            now = None
+            if reread is not None:
+                now = partial(_by_now, reread, source, settings.endpoint_url)
             s3 = S3Store(settings, now)
             self.reloads.append((s3.endpoint, s3.reload_credentials))
             self._stores[settings] = RetryingStore(s3, timeout=settings.timeout)
         return self._stores[settings]
 
 
-def _by_now(reread: Callable[[], Settings], source: Source | None) -> Settings:
+def _by_now(
+    reread: Callable[[], Settings], source: Source | None, endpoint_url: str | None
+) -> Settings:
     """The settings of a source, or of the mount as a whole, as they are by now.
 
     Raises:
@@ -165,18 +165,33 @@ def _by_now(reread: Callable[[], Settings], source: Source | None) -> Settings:
     if source is None:
         return settings
     for each in map(source_of, settings.sources):
-        if (each.url, each.name) == (source.url, source.name):
-            return settings.of(each)
-    raise SettingsError(f"{source.url}: is no source any more; mount again")
+        by_now = settings.of(each)
+        if (each.url, each.name, by_now.endpoint_url) == (source.url, source.name, endpoint_url):
+            return by_now
+    raise SettingsError(f"{source.url}: is no source of that endpoint any more; mount again")
+
+
+def _resolved(sources: Sequence[str | Source]) -> tuple[Source | None, list[Source]]:
+    """The source that stands for all buckets, as an alias of mc alone does; else all sources."""
+    found = [source_of(each) for each in sources]
+    return (found[0], []) if len(found) == 1 and not found[0].url else (None, found)
 
 
 def source_of(given: str | Source) -> Source:
     """A source with what mc's alias stands for, where its URL begins with one."""
-    source = Source(url=given) if isinstance(given, str) else given
+    source = given
+    if isinstance(source, str):
+        _place(source)
+        source = Source(url=source)
     alias, rest = split_alias(source.url)
-    if alias is None:
-        return source
-    return Source(**{**source.model_dump(exclude_unset=True), "url": rest, "mc_alias": alias})
+    return source if alias is None else source.model_copy(update={"url": rest, "mc_alias": alias})
+
+
+def _place(url: str) -> Place:
+    try:
+        return parse_source(url)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _named(reached: Sequence[_Reached]) -> dict[str, Folder]:
@@ -211,26 +226,3 @@ def _whole(reached: _Reached) -> str:
 def _with_endpoint(reached: _Reached) -> str:
     host = urlsplit(reached.route.store.endpoint).netloc
     return f"{host}-{_whole(reached)}"
-
-
-class Place(NamedTuple):
-    """What a source's URL names."""
-
-    bucket: str
-    prefix: str  # empty, or ending in "/"
-
-
-def parse_source(source: str) -> Place:
-    """The bucket and prefix of `s3://bucket[/prefix]` or `bucket[/prefix]`.
-
-    Raises:
-        SettingsError: it is another URL, or names no bucket.
-    """
-    scheme, found, rest = source.partition("://")
-    if found and scheme not in SCHEMES:
-        raise SettingsError(f"{source}: a source is s3://bucket or s3://bucket/prefix")
-    bucket, _, prefix = (rest if found else source).partition("/")
-    if not bucket:
-        raise SettingsError(f"{source}: no bucket in it; a source is s3://bucket/prefix")
-    prefix = prefix.rstrip("/")
-    return Place(bucket, f"{prefix}/" if prefix else "")

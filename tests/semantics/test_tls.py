@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -159,6 +160,21 @@ def test_unverified_means_any_certificate_and_a_warning_at_each_start(
         done = ls(server, "--no-verify-tls")
         assert done.returncode == 0
         assert done.stderr.count(UNVERIFIED) == 1
+
+
+def test_a_mount_in_the_background_warns_where_it_was_started(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    words = ("mount", "s3://lab", str(path), "--endpoint-url", store.server.endpoint)
+    environment = {**keys_of(store.server), "XDG_STATE_HOME": str(tmp_path)}
+    try:
+        done = s3zipfs(*words, *OPTIONS, "--no-verify-tls", environment=environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.startswith("s3zipfs: warning: ")
+        assert done.stderr.count(UNVERIFIED) == done.stderr.count("\n") == 1
+        assert_read_whole(path)
+    finally:
+        subprocess.run(["fusermount3", "-uz", str(path)], check=False)
 
 
 # --- client certificates ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Never a fork of this process: threads of the libraries would not survive it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ class Word:
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
+        self._warnings = _Warnings()
         if descriptor is not None:
             os.set_inheritable(descriptor, False)  # fusermount3 is a child too
 
@@ -36,6 +38,16 @@ class Word:
     def is_awaited(self) -> bool:
         """Whether there is a parent that has not heard it yet."""
         return self._descriptor is not None
+
+    def hear(self) -> None:
+        """What is warned of from now on is told with `READY`: who waits would not see the log."""
+        if self.is_awaited:
+            logging.getLogger().addHandler(self._warnings)
+
+    def give_ready(self) -> None:
+        """Say that the mount can be used."""
+        logging.getLogger().removeHandler(self._warnings)
+        self.give("\n".join([READY, *self._warnings.texts]))
 
     def give(self, text: str) -> None:
         """Raises `BrokenPipeError` where the parent is gone."""
@@ -45,6 +57,16 @@ class Word:
                 os.write(descriptor, text.encode(errors="backslashreplace"))
             finally:
                 os.close(descriptor)
+
+
+class _Warnings(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep its text."""
+        self.texts.append(" ".join(record.getMessage().split()))
 
 
 def mount(mountpoint: Path, log_file: Path | None) -> None:
@@ -72,7 +94,7 @@ def mount(mountpoint: Path, log_file: Path | None) -> None:
         os.close(log)
     try:
         with os.fdopen(reading, "rb") as pipe:
-            word = pipe.read().decode(errors="replace")
+            word, *warnings = pipe.read().decode(errors="replace").split("\n")
         status = 0 if word == READY else child.wait(STOP_SECONDS)
     except BaseException:
         _end(child)
@@ -80,6 +102,8 @@ def mount(mountpoint: Path, log_file: Path | None) -> None:
     if word != READY:
         kind = SettingsError if status == USAGE else MountError
         raise kind(word or _how_it_died(status, log_file, end_of_log))
+    for text in warnings:
+        click.echo(f"s3zipfs: warning: {text}", err=True)
 
 
 def _command(ready_fd: int, log_file: Path | None) -> list[str]:

@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from s3zipfs.fuse import mountpoint as places
 from s3zipfs.fuse.mounter import Mounter, Plan, mounter
 from s3zipfs.fuse.notify import Notifier
 from s3zipfs.malloc import keep_freed_memory
-from s3zipfs.settings import Kind, Settings, Source, kind_of, variables_of
+from s3zipfs.settings import Kind, Settings, kind_of, variables_of
 from s3zipfs.waiting import Wait
 
 if TYPE_CHECKING:
@@ -58,13 +58,17 @@ def mount(
     the settings file (--config) as well. Credentials come from the environment, a profile, or the
     usual AWS files. Returns when the mount can be used.
     """
-    command_line = command_line_of(options)
+    command_line = command_line_of(options, places_given)
     loaded = command_line.load()
     warn(loaded)
-    settings, mountpoint = _placed(loaded.settings, places_given)
+    settings = loaded.settings
+    if settings.mountpoint is None and places_given:
+        raise click.UsageError(f"{places_given[-1]} is a source; the mountpoint comes last")
+    if settings.mountpoint is None:
+        raise click.UsageError("Missing argument 'MOUNTPOINT'.")
     for each in settings.sources:
         check_alias(each.url)
-    path = places.absolute(mountpoint)
+    path = places.absolute(settings.mountpoint)
     places.check(path, allow_other=settings.allow_other)
     if not foreground:
         background.mount(path, settings.log_file)
@@ -75,41 +79,22 @@ def mount(
         source = urls or settings.endpoint_url or "s3://"
         mounting = mounter(Plan(path, source, settings.allow_other))  # before there are threads
         release = _log_to(settings.log_file, settings)
+        word.hear()
 
         def on_ready() -> None:
             release()
             if word.is_awaited:
                 _leave_directory()
-            word.give(background.READY)
+            word.give_ready()
 
-        _serve(settings, mounting, command_line, places_given, on_ready=on_ready)
+        with loaded.located():
+            _serve(settings, mounting, command_line, on_ready=on_ready)
     except Exception as error:
         if settings.log_file is not None and not is_expected(error):
             log.exception("unexpected error")
         with contextlib.suppress(BrokenPipeError):
             word.give(line_of(error, log=settings.log_file))
         raise
-
-
-def _placed(settings: Settings, given: Sequence[str]) -> tuple[Settings, str | Path]:
-    """The sources and the mountpoint of the command line, or else of the settings.
-
-    Raises:
-        UsageError: nothing names a mountpoint.
-    """
-    sources, mountpoint = list(given), settings.mountpoint
-    if not sources or ("://" in sources[-1] and mountpoint is not None):
-        if mountpoint is None:
-            raise click.UsageError("Missing argument 'MOUNTPOINT'.")
-        place: str | Path = mountpoint
-    else:
-        place = sources.pop()
-        if "://" in place:
-            raise click.UsageError(f"{place} is a source; the mountpoint comes last")
-    if sources:
-        named = tuple(Source(url=url) for url in sources)
-        settings = settings.model_copy(update={"sources": named})
-    return settings, place
 
 
 def _log_to(log_file: Path | None, settings: Settings) -> Callable[[], None]:
@@ -129,7 +114,6 @@ def _serve(
     settings: Settings,
     mounting: Mounter,
     command_line: CommandLine,
-    places_given: Sequence[str],
     *,
     on_ready: Callable[[], None],
 ) -> None:
@@ -140,8 +124,9 @@ def _serve(
     from s3zipfs.build import build_tree  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
 
-    reread = partial(_by_now, command_line, places_given)
-    built = build_tree(settings, settings.sources, kept=KEPT, reread=reread)
+    built = build_tree(
+        settings, settings.sources, kept=KEPT, reread=lambda: command_line.load().settings
+    )
     with contextlib.closing(built) as tree:
         _check(tree, settings, notifier)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
@@ -157,11 +142,6 @@ def _serve(
         )
         tree.flush(FLUSH_SECONDS)
         end_process(0)
-
-
-def _by_now(command_line: CommandLine, places_given: Sequence[str]) -> Settings:
-    """What files and variables say, read again."""
-    return _placed(command_line.load().settings, places_given)[0]
 
 
 def _check(tree: Tree, settings: Settings, notifier: Notifier) -> None:
