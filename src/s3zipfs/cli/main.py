@@ -25,6 +25,7 @@ _MODULES = {
     "check": "s3zipfs.cli.checking",
     "tree": "s3zipfs.cli.tree",
     "cache": "s3zipfs.cli.caching",
+    "config": "s3zipfs.cli.configuring",
     "doctor": "s3zipfs.cli.doctor",
 }
 

@@ -6,12 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from s3zipfs.build import SCHEMES, build_tree
+from s3zipfs.build import build_tree
 from s3zipfs.cli import logs
 from s3zipfs.cli.aliases import check_alias
 from s3zipfs.errors import NotFound
 from s3zipfs.mcaliases import split_alias
-from s3zipfs.settings import Settings
+from s3zipfs.settings import SCHEMES, Settings
 from s3zipfs.tree.nodes import Kind, Node
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait

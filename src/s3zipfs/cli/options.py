@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from s3zipfs.settings import (
+    NOWHERE,
     SECRETS,
     ConnectionSettings,
     Given,
@@ -151,8 +152,10 @@ class CommandLine:
         return load(self.config, self.env_file, self.options, self.words)
 
 
-def command_line_of(options: dict[str, Any]) -> CommandLine:
+def command_line_of(options: dict[str, Any], places: Sequence[str] = ()) -> CommandLine:
     """What a command's options say; takes them out of `options`.
+
+    `places` are sources, and the mountpoint last, which is no URL; all may be left to the settings.
 
     Raises:
         SettingsError: a word of `-o` is wrong.
@@ -164,9 +167,15 @@ def command_line_of(options: dict[str, Any]) -> CommandLine:
         value = options.pop(name)
         if value is None or value == ():  # not given: files or the environment may say
             continue
-        if kind_of(name) is Kind.PATH and value != "none":
+        if kind_of(name) is Kind.PATH and value not in {"", NOWHERE}:
             value = absolute(value)
         given[name] = Given(value, option_of(name))
+    sources = list(places)
+    if sources and "://" not in sources[-1]:
+        mountpoint = sources.pop()
+        given["mountpoint"] = Given(mountpoint and absolute(mountpoint), "MOUNTPOINT")
+    if sources:
+        given["sources"] = Given(sources, "SOURCE")
     if config is not None and config.endswith(".toml"):
         config = str(absolute(config))
     return CommandLine(config, absolute(env_file), given, words)

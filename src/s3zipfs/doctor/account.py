@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from s3zipfs.build import parse_source
 from s3zipfs.doctor.findings import Finding, error, note, ok
 from s3zipfs.errors import AccessDenied, ClockDiffers, NotFound, S3ZipError
-from s3zipfs.settings import Settings
+from s3zipfs.settings import Settings, parse_source
 from s3zipfs.stores.s3 import S3Store
 from s3zipfs.stores.s3.connection import Connection
 

@@ -5,6 +5,7 @@
 """
 
 from s3zipfs.settings.environment import environment_without_files, variables_of
+from s3zipfs.settings.files import all_names
 from s3zipfs.settings.given import Given
 from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.loading import Loaded, load, load_settings
@@ -19,12 +20,15 @@ from s3zipfs.settings.model import (
     Source,
 )
 from s3zipfs.settings.mountwords import MountWords, parse_words
-from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, absolute, parse_size
+from s3zipfs.settings.urls import SCHEMES, Place, checked_endpoint, parse_source
+from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, NOWHERE, absolute, parse_size
 
 __all__ = [
     "CREDENTIALS",
     "DEFAULT_ARCHIVES",
     "DEFAULT_CACHE_SIZE",
+    "NOWHERE",
+    "SCHEMES",
     "SECRETS",
     "ConnectionSettings",
     "Given",
@@ -32,15 +36,19 @@ __all__ = [
     "Loaded",
     "MountSettings",
     "MountWords",
+    "Place",
     "ReadingSettings",
     "Settings",
     "Source",
     "absolute",
+    "all_names",
+    "checked_endpoint",
     "environment_without_files",
     "kind_of",
     "load",
     "load_settings",
     "parse_size",
+    "parse_source",
     "parse_words",
     "variables_of",
 ]

@@ -26,7 +26,7 @@ class Given:
 
     def called(self, name: str, within: Sequence[int | str] = ()) -> str:
         """How an error calls the setting `name`, or what is wrong within its list."""
-        if len(within) > 1 and isinstance(within[0], int):
+        if self.is_line and len(within) > 1 and isinstance(within[0], int):
             number, key = within[0], str(within[1])
             table = self.inner.get((number, ""), self.place)
             return f"{self.inner.get((number, key), table)}: source: {key}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from s3zipfs.settings.given import Given, unknown
 from s3zipfs.settings.model import SECRETS, Settings
 from s3zipfs.settings.mountwords import MountWords
 
+_LINE = re.compile(r":\d+$")  # a place in a file
 _LONGEST = 60  # characters of a wrong value that are shown
 
 # pydantic's words are for programmers.
@@ -41,12 +44,30 @@ _WANTED = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings in force. `places` tells where each came from that is not a default."""
+    """The settings in force.
+
+    `places` tells where each came from that is not a default; `source_places` where each key of
+    `[[source]]` stands, by the table's number.
+    """
 
     settings: Settings
     places: Mapping[str, str]
+    source_places: Mapping[tuple[int, str], str]
     files: tuple[Path, ...]  # that were read, the later over the earlier
     warnings: tuple[str, ...]  # one line each
+
+    @contextlib.contextmanager
+    def located(self) -> Iterator[None]:
+        """Add file and line to an error about a setting that turns out to be wrong when used."""
+        try:
+            yield
+        except SettingsError as error:
+            name = str(error).partition(":")[0]
+            tables = [place for (_, key), place in self.source_places.items() if key == name]
+            place = self.places.get(name) or (tables[0] if len(tables) == 1 else "")
+            if _LINE.search(place) is None:
+                raise
+            raise SettingsError(f"{place}: {error}") from error
 
 
 def load(
@@ -74,7 +95,9 @@ def load(
     layers = [*map(read_file, files), read_environment(), options or {}, words.given]
     given = {name: each for layer in layers for name, each in layer.items()}
     places = {name: each.place for name, each in given.items()}
-    return Loaded(_checked(given), places, files, () if warning is None else (warning,))
+    source_places = given["sources"].inner if "sources" in given else {}
+    warnings = () if warning is None else (warning,)
+    return Loaded(_checked(given), places, source_places, files, warnings)
 
 
 def load_settings(

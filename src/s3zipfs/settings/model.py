@@ -11,10 +11,12 @@ from s3zipfs.settings.values import (
     DEFAULT_CACHE_SIZE,
     BlockCacheSize,
     DirectoryName,
+    EndpointUrl,
     File,
     Folder,
     Patterns,
     Size,
+    SourceUrl,
     default_cache_dir,
 )
 
@@ -37,7 +39,7 @@ with want the file; `--archive` adds them.
 class ConnectionSettings(BaseModel):
     """How to reach an endpoint, and as whom."""
 
-    endpoint_url: str | None = Field(
+    endpoint_url: EndpointUrl | None = Field(
         default=None,
         description="URL of the S3 endpoint; none means AWS",
         validation_alias=AliasChoices(
@@ -128,7 +130,7 @@ class Source(ConnectionSettings):
         frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
     )
 
-    url: str = Field(description="s3://BUCKET or s3://BUCKET/PREFIX")
+    url: SourceUrl = Field(description="s3://BUCKET or s3://BUCKET/PREFIX")
     name: DirectoryName | None = Field(
         default=None, description="its directory's name; else the last component of the URL"
     )

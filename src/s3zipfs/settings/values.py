@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
+from s3zipfs.settings.urls import checked_endpoint, checked_source
+
 NOWHERE = "none"  # in place of a folder
 
 
@@ -59,8 +61,14 @@ def absolute(value: Any) -> Any:
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
 
 
+def _path(value: Any) -> Any:
+    if value == "":
+        raise ValueError("is empty; give a path")
+    return absolute(value)
+
+
 def _folder_or_none(value: Any) -> Any:
-    return None if str(value) == NOWHERE else absolute(value)
+    return None if str(value) == NOWHERE else _path(value)
 
 
 # Fewer bytes are few segments, of which one goes at a time (`cache.blockwriter`).
@@ -81,11 +89,13 @@ def _one_name(value: str) -> str:
 
 DEFAULT_CACHE_SIZE = 10 << 30
 
-File = Annotated[Path | None, BeforeValidator(absolute)]
+File = Annotated[Path | None, BeforeValidator(_path)]
 Folder = Annotated[Path | None, BeforeValidator(_folder_or_none)]
 Size = Annotated[int, BeforeValidator(bytes_of)]
 BlockCacheSize = Annotated[
     int | None, BeforeValidator(bytes_of), AfterValidator(_nothing_or_enough)
 ]
+SourceUrl = Annotated[str, AfterValidator(checked_source)]
+EndpointUrl = Annotated[str, AfterValidator(checked_endpoint)]
 DirectoryName = Annotated[str, AfterValidator(_one_name)]
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError
 
 from s3zipfs.errors import AccessDenied, BadResponse, SettingsError
 from s3zipfs.mcaliases import Alias, find_alias
-from s3zipfs.settings import Settings
+from s3zipfs.settings import Settings, checked_endpoint
 from s3zipfs.stores.s3.credentials import config_of, config_variable, frozen, open_session
 from s3zipfs.stores.s3.tls import check_endpoint, tls_of
 from s3zipfs.stores.s3.translate import NO_CREDENTIALS
@@ -249,12 +249,6 @@ def _custom_endpoint(settings: Settings, alias: Alias | None, session: AioSessio
     if url is None:
         return None
     try:
-        parts = urlsplit(url)
-        valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.query or parts.fragment:
-        raise SettingsError(f"endpoint_url: {url!r} is no URL like https://minio.example.org:9000")
-    if parts.username is not None or parts.password is not None:
-        raise SettingsError("endpoint_url: holds a user name or password; keys have own settings")
-    return url.rstrip("/")
+        return checked_endpoint(url)
+    except ValueError as error:  # of the AWS configuration, or of mc's
+        raise SettingsError(f"endpoint_url: {error}") from None
