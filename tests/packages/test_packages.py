@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +39,20 @@ def run(*command: str | Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def shared_files() -> Iterator[tuple[Path, Path]]:
+    """Each file that belongs to the system, and where it stands below the prefix."""
+    table = project()["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    for source, place in table.items():
+        path = ROOT / source
+        for file in path.rglob("*") if path.is_dir() else (path,):
+            if file.is_file():
+                yield file, Path(place) / file.relative_to(path)
 
 
 @dataclass(frozen=True)
@@ -107,10 +125,10 @@ def test_the_wheel_holds_the_package_and_what_belongs_to_the_system(built: Built
         *modules,
         "s3zipfs/py.typed",
     }
-    shared = f"s3zipfs-{__version__}.data/data/share/"
-    units = {f"s3zipfs/systemd/{path.name}" for path in (ROOT / "systemd").iterdir()}
-    assert units
-    assert {name.removeprefix(shared) for name in files if name.startswith(shared)} >= units
+    shared = f"s3zipfs-{__version__}.data/data/"
+    expected = {str(place) for _, place in shared_files()}
+    assert "share/s3zipfs/systemd/s3zipfs@.service" in expected
+    assert {name.removeprefix(shared) for name in files if name.startswith(shared)} == expected
     info = f"s3zipfs-{__version__}.dist-info/"
     assert {f"{info}METADATA", f"{info}licenses/LICENSE", f"{info}entry_points.txt"} <= files
     rest = {name for name in files if not name.startswith(("s3zipfs/", info, shared))}
@@ -170,9 +188,13 @@ def test_the_installed_package_is_known_to_fsspec(installed: Installed) -> None:
 
 
 def test_what_belongs_to_the_system_is_installed_below_share(installed: Installed) -> None:
-    shared = installed.folder / "share"
-    for path in (ROOT / "systemd").iterdir():
-        assert (shared / "s3zipfs" / "systemd" / path.name).read_bytes() == path.read_bytes()
+    for source, place in shared_files():
+        assert (installed.folder / place).read_bytes() == source.read_bytes()
+
+
+def test_all_programs_are_installed(installed: Installed) -> None:
+    for name in project()["project"]["scripts"]:
+        assert os.access(installed.folder / "bin" / name, os.X_OK)
 
 
 def test_pip_finds_nothing_wrong_and_removes_all(installed: Installed) -> None:
