@@ -245,24 +245,33 @@ def test_a_name_that_is_not_known_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     assert (last.about, last.found) == ("DNS", "minio.example: Name or service not known")
 
 
-def test_an_address_of_one_kind_that_does_not_answer_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("is_silent", "expected"), [(False, Level.NOTE), (True, Level.WARNING)])
+def test_an_address_of_one_kind_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, is_silent: bool, expected: Level
 ) -> None:
+    real, connect = socket.getaddrinfo, socket.socket.connect
+
+    def both(host: Any, *rest: Any, **more: Any) -> Any:
+        if host != "minio.example":
+            return real(host, *rest, **more)
+        ipv6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 9, 0, 0))
+        return [ipv6, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    class Socket(socket.socket):
+        def connect(self, address: Any) -> None:
+            if is_silent and self.family == socket.AF_INET6:
+                raise TimeoutError("timed out")
+            connect(self, address)
+
     with FakeS3() as fake:
         fake.answer = lambda _: Answer(200, BUCKETS)
         port = int(fake.endpoint.rpartition(":")[2])
-        real = socket.getaddrinfo
-
-        def both(host: Any, *rest: Any, **more: Any) -> Any:
-            if host != "minio.example":
-                return real(host, *rest, **more)
-            ipv6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 9, 0, 0))
-            return [ipv6, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
         monkeypatch.setattr(socket, "getaddrinfo", both)
+        monkeypatch.setattr(socket, "socket", Socket)
         findings = of(at(f"http://minio.example:{port}", anonymous=True))
     assert told(findings, "DNS").found == "minio.example is ::1, 127.0.0.1"
-    assert told(findings, "IPv6").level is Level.WARNING
+    assert told(findings, "IPv6").level is expected
+    assert told(findings, "clock").level is Level.OK
 
 
 def test_a_web_server_is_told_from_a_store() -> None:
@@ -404,6 +413,16 @@ def test_an_alias_of_mc_is_a_source(s3server: S3Server, filled: str, tmp_path: P
     assert f"{filled} can be listed" in done.stdout
     assert "found: the settings, their files, or an alias of mc" in done.stdout
     assert s3server.secret_key not in done.stdout + done.stderr
+
+
+def test_a_command_that_never_prints_keys_does_not_hang_it(
+    s3server: S3Server, tmp_path: Path
+) -> None:
+    words = ("--endpoint-url", s3server.endpoint, "--credential-command", "sleep 600")
+    done = s3zipfs("doctor", *words, environment={"HOME": str(tmp_path)})  # for a minute at most
+    assert done.returncode == 1
+    (line,) = [each for each in done.stdout.splitlines() if "no answer within" in each]
+    assert line.startswith("error ")
 
 
 def test_what_is_typed_wrong_is_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import click
 
 from s3zipfs.build import source_of
 from s3zipfs.cli import logs
+from s3zipfs.cli.aliases import check_alias
 from s3zipfs.cli.errors import one_line
 from s3zipfs.cli.options import command_line_of, store_options
 from s3zipfs.doctor import folders, machine
@@ -47,6 +48,8 @@ def doctor(what: str | None, as_json: bool, **options: Any) -> int:
         if options["config"] is not None:
             raise click.UsageError(f"{what}: give a settings file's name once, or s3://BUCKET")
         options["config"], what = what, None
+    if what is not None:
+        check_alias(what)
     command_line = command_line_of(options)
     loaded = command_line.load()
     checkup = Checkup(_checks(Host(), loaded, command_line.env_file, source=what))

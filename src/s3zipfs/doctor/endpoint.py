@@ -92,7 +92,7 @@ class Endpoint:
         shown = ", ".join(str(address[0]) for address in addresses.values())
         if not _is_address(name):
             yield ok("DNS", f"{name} is {shown}")
-        failures = {}
+        failures: dict[int, OSError] = {}
         for family, address in addresses.items():
             seconds = STEP_SECONDS if len(addresses) == 1 else FAMILY_SECONDS
             try:
@@ -100,14 +100,22 @@ class Endpoint:
                     tried.settimeout(seconds)
                     tried.connect(address)
             except OSError as failed:
-                failures[family] = f"{address[0]} port {port}: {_reason(failed)}"
+                failures[family] = failed
+        told = {
+            family: f"{addresses[family][0]} port {port}: {_reason(failed)}"
+            for family, failed in failures.items()
+        }
         if len(failures) == len(addresses):
             remedy = "is it running? check --endpoint-url, the port and firewalls"
-            yield error("endpoint", "; ".join(failures.values()), remedy)
+            yield error("endpoint", "; ".join(told.values()), remedy)
             return False
-        for family, reason in failures.items():
+        for family, failed in failures.items():
             kind = "IPv6" if family == socket.AF_INET6 else "IPv4"
-            yield warning(kind, reason, f"mend it, or remove it from {name}'s addresses")
+            if isinstance(failed, TimeoutError):  # what is refused costs no time
+                remedy = f"mend it, or remove it from {name}'s addresses"
+                yield warning(kind, f"{told[family]}: first connections wait for it", remedy)
+            else:
+                yield note(kind, f"{told[family]}: the other kind is used")
         return True
 
     def _tls(self, url: SplitResult, connection: Connection) -> Steps:
