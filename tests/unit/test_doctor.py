@@ -122,6 +122,20 @@ def test_a_check_that_hangs_is_one_line_and_the_next_ones_are_told() -> None:
     assert checkup.is_stuck
 
 
+def test_checks_that_all_hang_are_waited_for_once() -> None:
+    for_ever = threading.Event()
+
+    def hangs() -> Iterator[Finding]:
+        for_ever.wait()
+        yield ok("hangs", "never told")
+
+    checkup = Checkup([("hangs", hangs)] * 1000, seconds=1)  # of a test that has two minutes
+    findings = list(checkup.run())
+    for_ever.set()
+    assert {each.level for each in findings} == {Level.ERROR}
+    assert len(findings) == 1000
+
+
 @pytest.mark.parametrize("failure", [OSError(errno.EIO, "Input/output error"), KeyError("x")])
 def test_a_check_that_fails_is_one_line(failure: Exception) -> None:
     def fails() -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -68,12 +69,18 @@ class Checkup:
         self.is_stuck = False
 
     def run(self) -> Iterator[Finding]:
-        """All findings; what a check has not told in time is one."""
+        """All findings; what a check has not told in time is one.
+
+        Time counts from a check's last finding, not from its turn: if all are stuck, it is once.
+        """
+        begun = time.monotonic()
         running = [(about, _start(about, check)) for about, check in self._checks]
         for about, told in running:
+            heard = begun
             while True:
+                left = heard + self._seconds - time.monotonic()
                 try:
-                    finding = told.get(timeout=self._seconds)
+                    heard, finding = told.get(timeout=max(0.0, left))
                 except queue.Empty:
                     self.is_stuck = True
                     yield error(
@@ -85,19 +92,25 @@ class Checkup:
                 yield finding
 
 
-def _start(about: str, check: Check) -> queue.SimpleQueue[Finding | None]:
-    told: queue.SimpleQueue[Finding | None] = queue.SimpleQueue()
+_Told = queue.SimpleQueue[tuple[float, Finding | None]]  # with when it was; None: that was all
+
+
+def _start(about: str, check: Check) -> _Told:
+    told: _Told = queue.SimpleQueue()
+
+    def tell(finding: Finding | None) -> None:
+        told.put((time.monotonic(), finding))
 
     def run() -> None:
         try:
             for finding in check():
-                told.put(finding)
+                tell(finding)
         except (S3ZipError, OSError, ValueError) as failed:
-            told.put(error(about, " ".join(str(failed).split()), "mend that, and ask again"))
+            tell(error(about, " ".join(str(failed).split()), "mend that, and ask again"))
         except Exception as failed:  # noqa: BLE001 - a check that is wrong is a line, not the end
-            told.put(error(about, f"unexpected {type(failed).__name__}: {failed}", "report it"))
+            tell(error(about, f"unexpected {type(failed).__name__}: {failed}", "report it"))
         finally:
-            told.put(None)
+            tell(None)
 
     threading.Thread(target=run, name=f"s3zipfs-doctor-{about}", daemon=True).start()
     return told
