@@ -307,11 +307,15 @@ BAD = [
     (f"'{CANARY}", "No closing quotation"),
 ]
 
+BAD_SETTINGS = [
+    (" ", "credential_command: is empty"),
+    ("bin/keys", "credential_command: bin/keys: give all of its path"),
+]
+
 
 @pytest.mark.parametrize(
     ("place", "command", "words"),
-    [("setting", *each) for each in [*BAD, (" ", "credential_command: is empty")]]
-    + [("profile", *each) for each in BAD],
+    [("setting", *each) for each in [*BAD, *BAD_SETTINGS]] + [("profile", *each) for each in BAD],
 )
 def test_a_command_that_fails_is_one_line_without_what_it_printed(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, command: str,

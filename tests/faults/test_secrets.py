@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -46,10 +47,13 @@ class Given:
     environment: dict[str, str]
 
 
-WAYS = ("environment", "env file", "credentials file", "own names")
+WAYS = (
+    "environment", "env file", "credentials file", "own names", "key files", "command",
+    "alias of mc",
+)  # fmt: skip
 
 
-def given(way: str, role: Role, folder: Path) -> Given:
+def given(way: str, role: Role, folder: Path, *, endpoint: str = "http://127.0.0.1:9") -> Given:
     """The keys, that way."""
     file = folder / way.replace(" ", "-")
     match way:
@@ -62,9 +66,30 @@ def given(way: str, role: Role, folder: Path) -> Given:
             lines = [f"{name}='{value}'\n" for name, value in role.variables.items()]
             file.write_text("".join(lines))
             return Given(("--env-file", str(file)), {})
+        case "key files":
+            return Given(tuple(_key_files(role, folder)), {})
+        case "command":
+            told = {"AccessKeyId": role.access_key, "SecretAccessKey": role.secret_key}
+            file.write_text(json.dumps({"Version": 1, **told, "SessionToken": role.token}))
+            return Given(("--credential-command", f"cat {file}"), {})
+        case "alias of mc":
+            keys = {"accessKey": role.access_key, "secretKey": role.secret_key}
+            alias = {"url": endpoint, **keys, "sessionToken": role.token, "api": "s3v4"}
+            (folder / "config.json").write_text(json.dumps({"aliases": {"myminio": alias}}))
+            return Given(("--mc-alias", "myminio"), {"MC_CONFIG_DIR": str(folder)})
         case _:
             role.write(file)
             return Given((), {"AWS_SHARED_CREDENTIALS_FILE": str(file)})
+
+
+def _key_files(role: Role, folder: Path) -> Iterator[str]:
+    for name, text in (
+        ("access-key", role.access_key),
+        ("secret-key", role.secret_key),
+        ("session-token", role.token),
+    ):
+        (folder / name).write_text(text)
+        yield f"--{name}-file={folder / name}"
 
 
 def assert_not_in(told: bytes, role: Role, where: object) -> None:
@@ -118,7 +143,7 @@ class Mounted:
 def mounted(
     request: pytest.FixtureRequest, px: Proxy, faults_bucket: str, role: Role, tmp_path: Path
 ) -> Iterator[Mounted]:
-    keys = given(request.param, role, tmp_path)
+    keys = given(request.param, role, tmp_path, endpoint=px.endpoint)
     cache = tmp_path / "cache"
     options = ("--verbose", "--timeout", TIMEOUT, "--cache-dir", str(cache), *keys.options)
     options += ("--log-format", "json") if request.param == "env file" else ()
@@ -243,7 +268,7 @@ def test_commands_print_no_secret(
     is_wrong: bool,
 ) -> None:
     role = WRONG if is_wrong else role
-    keys = given(way, role, tmp_path)
+    keys = given(way, role, tmp_path, endpoint=px.endpoint)
     case = next_case(tmp_path, numbers)
     codes = []
     for command, *words in commands(faults_bucket, case):
@@ -277,11 +302,13 @@ def test_doctor_prints_no_secret(
     px: Proxy, faults_bucket: str, role: Role, tmp_path: Path, way: str, is_wrong: bool
 ) -> None:
     role = WRONG if is_wrong else role
-    keys = given(way, role, tmp_path)
+    keys = given(way, role, tmp_path, endpoint=px.endpoint)
     if is_wrong:
         px.tell(lambda _: quoting(role), everything)
     done = s3zipfs(
         "doctor",
+        "--wait",
+        "30",
         f"s3://{faults_bucket}",
         "--json",
         "--endpoint-url",

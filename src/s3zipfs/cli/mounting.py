@@ -38,7 +38,13 @@ NEXT_SECONDS = 30.0  # beyond the deadline of a question, for systemd to wait fo
 RETRY_SECONDS = 1.0  # from one question at the start to the next (`--retry`)
 
 # Read again when credentials are rotated, from another directory by then.
-_FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+_FILES = (
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "MC_CONFIG_DIR",
+)
 
 
 @click.command(short_help="Mount buckets as a directory; returns when mounted.")

@@ -142,7 +142,9 @@ def tree_of(settings: Settings, store: ObjectStore | None = None) -> Tree:
 def key_of(settings: Settings) -> Hashable:
     """Equal where a tree made of these settings, here and now, would be the same.
 
-    Credentials may come from the environment, of which botocore reads what begins with `AWS_`.
+    Credentials may come from the environment: botocore's begin with `AWS_`, mc's with `MC_`.
     """
-    environment = frozenset(each for each in os.environ.items() if each[0].startswith("AWS_"))
+    environment = frozenset(
+        each for each in os.environ.items() if each[0].startswith(("AWS_", "MC_"))
+    )
     return settings, settings.block_cache_size, environment

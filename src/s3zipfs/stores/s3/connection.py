@@ -17,7 +17,13 @@ from botocore.exceptions import BotoCoreError
 from s3zipfs.errors import AccessDenied, BadResponse, SettingsError
 from s3zipfs.mcaliases import Alias, find_alias
 from s3zipfs.settings import Settings, checked_endpoint
-from s3zipfs.stores.s3.credentials import config_of, config_variable, frozen, open_session
+from s3zipfs.stores.s3.credentials import (
+    check_origin,
+    config_of,
+    config_variable,
+    frozen,
+    open_session,
+)
 from s3zipfs.stores.s3.tls import check_endpoint, tls_of
 from s3zipfs.stores.s3.translate import NO_CREDENTIALS
 
@@ -99,6 +105,7 @@ class Connection:
         ):
             raise SettingsError(f"mc_alias: {alias.name}: is another endpoint's by now")
         session = open_session(settings, alias)
+        await check_origin(session)
         found = await frozen(session)
         if found is None or found == await self._held():
             return False
@@ -108,7 +115,7 @@ class Connection:
     async def _held(self) -> Any:
         try:
             return await frozen(self.session)
-        except (BotoCoreError, SettingsError):  # they can't be fetched any more
+        except BotoCoreError:  # they can't be fetched any more
             return None
 
     async def credentials(self) -> S3Credential:
@@ -133,9 +140,11 @@ class Connection:
 
         Raises:
             AccessDenied: there are no credentials, and the settings do not say anonymous.
+            SettingsError: they are in a file that others can read.
             BotoCoreError: the credentials could not be fetched.
         """
         if not self.is_anonymous:
+            await check_origin(self.session)
             await self.credentials()
         filesystem = s3fs.S3FileSystem(
             asynchronous=True,

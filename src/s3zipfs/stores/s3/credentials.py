@@ -66,7 +66,8 @@ def open_session(settings: Settings, alias: Alias | None) -> AioSession:
     if keys is not None:
         session.set_credentials(*keys)
     else:
-        _adapt(session, to_aws=settings.endpoint_url is None)
+        own_endpoint = settings.endpoint_url or config_of(session).get("endpoint_url")
+        _adapt(session, to_aws=own_endpoint is None)
     return session
 
 
@@ -75,19 +76,24 @@ async def frozen(session: AioSession) -> Any:
 
     Raises:
         BotoCoreError: they could not be fetched.
-        SettingsError: the file that they are in can be read by everybody.
     """
     found = await session.get_credentials()
-    if found is None:
-        return None
-    _check_file(session, found.method)
-    return await found.get_frozen_credentials()
+    return None if found is None else await found.get_frozen_credentials()
 
 
-def _check_file(session: AioSession, method: str) -> None:
-    if (variable := _FILES.get(method)) is not None:
-        path = Path(session.get_config_variable(variable)).expanduser()
-        refuse_if_others_can_read(path, "credentials")
+async def check_origin(session: AioSession) -> None:
+    """Raise `SettingsError` where the credentials are in a file that others can read.
+
+    Raises:
+        BotoCoreError: they could not be fetched.
+    """
+    found = await session.get_credentials()
+    if found is not None and found.method in _FILES:
+        refuse_if_others_can_read(_file_of(session, found.method), "credentials")
+
+
+def _file_of(session: AioSession, method: str) -> Path:
+    return Path(session.get_config_variable(_FILES[method])).expanduser()
 
 
 def config_variable(session: AioSession, name: str) -> str | None:
@@ -202,6 +208,8 @@ def _command_provider(command: str) -> AioProcessProvider:
         raise SettingsError(f"credential_command: {error}") from None
     if not words:
         raise SettingsError("credential_command: is empty")
+    if "/" in words[0] and not words[0].startswith("/"):  # a mount leaves the directory
+        raise SettingsError(f"credential_command: {words[0]}: give all of its path")
     return _CommandProvider(
         profile_name="", load_config=lambda: {"profiles": {"": {"credential_process": command}}}
     )
