@@ -27,13 +27,23 @@ EXIT_CODES = {Level.OK: 0, Level.NOTE: 0, Level.WARNING: 3, Level.ERROR: 1}
 
 _COLOURS = {Level.OK: "green", Level.NOTE: "blue", Level.WARNING: "yellow", Level.ERROR: "red"}
 _WIDEST = len("warning")
+_OF_A_STEP = (
+    0.8  # of the time for a line: what a step of the network's is given, to say what it met
+)
 
 
 @click.command(short_help="Check machine, endpoint and credentials; say what to do.")
 @click.argument("what", required=False, metavar="[SOURCE|NAME]")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object for each line")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    metavar="S",
+    help="seconds that each line may take (default 5)",
+)
 @store_options
-def doctor(what: str | None, as_json: bool, **options: Any) -> int:
+def doctor(what: str | None, as_json: bool, wait: float, **options: Any) -> int:
     """Say what is wrong with this machine, the endpoint or the credentials, and what to do.
 
     SOURCE is s3://BUCKET or s3://BUCKET/PREFIX, or ALIAS/BUCKET with an alias of mc; NAME is that
@@ -52,7 +62,8 @@ def doctor(what: str | None, as_json: bool, **options: Any) -> int:
         check_alias(what)
     command_line = command_line_of(options)
     loaded = command_line.load()
-    checkup = Checkup(_checks(Host(), loaded, command_line.env_file, source=what))
+    checks = _checks(loaded, command_line.env_file, source=what, seconds=wait * _OF_A_STEP)
+    checkup = Checkup(checks, seconds=wait)
     worst = Level.OK
     for text in loaded.warnings:
         worst = max(worst, _show(warning("settings", text, "mend that"), as_json=as_json))
@@ -66,16 +77,16 @@ def doctor(what: str | None, as_json: bool, **options: Any) -> int:
 
 
 def _checks(
-    host: Host, loaded: Loaded, env_file: Path | None, *, source: str | None
+    loaded: Loaded, env_file: Path | None, *, source: str | None, seconds: float
 ) -> list[tuple[str, Check]]:
-    settings = loaded.settings
+    host, settings = Host(), loaded.settings
     sources = list(map(source_of, settings.sources if source is None else [source]))
-    endpoints = [("endpoint", Endpoint(host, settings, None))] if not sources else []
+    endpoints = [("endpoint", Endpoint(host, settings, None, seconds))] if not sources else []
     ways: set[str] = set()
     for each in sources:
         own = settings.of(each)
         way = repr([getattr(own, name) for name in ConnectionSettings.model_fields])
-        endpoint = Endpoint(host, own, each.url, is_known=way in ways)
+        endpoint = Endpoint(host, own, each.url, seconds, is_known=way in ways)
         ways.add(way)
         endpoints.append((f"endpoint of {each.url}", endpoint))
     return [

@@ -11,8 +11,6 @@ from s3zipfs.settings import Settings, parse_source
 from s3zipfs.stores.s3 import S3Store
 from s3zipfs.stores.s3.connection import Connection
 
-SECONDS = 4.0  # for a request; the checkup allows five
-
 # botocore's names of the places, `Credentials.method`
 _PLACES = {
     "explicit": "the settings, their files, or an alias of mc",
@@ -28,14 +26,16 @@ _PLACES = {
 }
 
 
-def account(settings: Settings, connection: Connection, source: str | None) -> Iterator[Finding]:
-    """One signed request: the source's first name, or all buckets."""
+def account(
+    settings: Settings, connection: Connection, source: str | None, *, seconds: float
+) -> Iterator[Finding]:
+    """One signed request, within that time: the source's first name, or all buckets."""
     if connection.is_anonymous:
         yield note("credentials", "none are sent: requests are unsigned")
-    elif (place := asyncio.run(_place(connection))) is not None:
+    elif (place := asyncio.run(_place(connection, seconds))) is not None:
         yield ok("credentials", f"found: {_PLACES.get(place, place)}")
     try:
-        told = asyncio.run(_ask(settings, source))
+        told = asyncio.run(_ask(settings, source, seconds))
     except ClockDiffers as failed:
         yield error("credentials", str(failed), "set the clock: timedatectl set-ntp true")
     except NotFound as failed:
@@ -48,27 +48,27 @@ def account(settings: Settings, connection: Connection, source: str | None) -> I
         yield ok("source" if source else "credentials", told)
 
 
-async def _place(connection: Connection) -> str | None:
+async def _place(connection: Connection, seconds: float) -> str | None:
     """Botocore's name of where the credentials are from; None where none were got."""
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             found = await connection.session.get_credentials()
     except Exception:  # noqa: BLE001 - the request that follows tells what is wrong
         return None
     return None if found is None else str(found.method)
 
 
-async def _ask(settings: Settings, source: str | None) -> str:
+async def _ask(settings: Settings, source: str | None, seconds: float) -> str:
     """What the request brought."""
     store = S3Store(settings)
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             if source is None:
                 return f"accepted: {len(await store.list_buckets())} buckets can be listed"
             folder = parse_source(source)
             page = await store.list_page(folder.bucket, folder.prefix, max_keys=1)
     except TimeoutError:
-        raise S3ZipError(f"{store.endpoint}: no answer within {SECONDS:g} s") from None
+        raise S3ZipError(f"{store.endpoint}: no answer within {seconds:g} s") from None
     finally:
         await store.close()
     is_empty = not page.objects and not page.prefixes

@@ -21,8 +21,7 @@ from s3zipfs.doctor.host import Host
 from s3zipfs.settings import Settings
 from s3zipfs.stores.s3.connection import Connection
 
-STEP_SECONDS = 4.0  # of each step; the checkup allows five
-FAMILY_SECONDS = 1.5  # for an address of one kind, where there is one of the other kind too
+FAMILIES = 3  # parts of a step's time; each kind of address has one, where there are two
 NOTED_SKEW, WARNED_SKEW, FATAL_SKEW = 5.0, 60.0, 900.0  # seconds; S3 refuses from 15 min on
 EXPIRES_SOON = 14.0  # days
 _BODY = 4096  # bytes of an answer that are looked at
@@ -36,19 +35,21 @@ Steps = Generator[Finding, None, bool]
 class Endpoint:
     """One endpoint with one set of credentials; `source` is a bucket's URL, None: all buckets.
 
-    `is_known`: another one with the same settings tells of the way there.
+    Each step may take `seconds`, which the checkup must allow. `is_known`: another one with the
+    same settings tells of the way there.
     """
 
     host: Host
     settings: Settings
     source: str | None
+    seconds: float
     is_known: bool = False
 
     def check(self) -> Iterator[Finding]:
         """All steps."""
         connection = Connection(self.settings)
         if self.is_known or (yield from self._way(connection)):
-            yield from account(self.settings, connection, self.source)
+            yield from account(self.settings, connection, self.source, seconds=self.seconds)
 
     def _way(self, connection: Connection) -> Steps:
         url = urlsplit(connection.endpoint)
@@ -94,7 +95,7 @@ class Endpoint:
             yield ok("DNS", f"{name} is {shown}")
         failures: dict[int, OSError] = {}
         for family, address in addresses.items():
-            seconds = STEP_SECONDS if len(addresses) == 1 else FAMILY_SECONDS
+            seconds = self.seconds if len(addresses) == 1 else self.seconds / FAMILIES
             try:
                 with socket.socket(family) as tried:
                     tried.settimeout(seconds)
@@ -155,9 +156,9 @@ class Endpoint:
                 context.verify_mode = ssl.CERT_NONE
             if tls.certificate is not None:
                 context.load_cert_chain(tls.certificate, tls.key)
-            opened = http.client.HTTPSConnection(name, port, timeout=STEP_SECONDS, context=context)
+            opened = http.client.HTTPSConnection(name, port, timeout=self.seconds, context=context)
         else:
-            opened = http.client.HTTPConnection(name, port, timeout=STEP_SECONDS)
+            opened = http.client.HTTPConnection(name, port, timeout=self.seconds)
         opened.connect()
         return opened
 

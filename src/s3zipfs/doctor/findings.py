@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from s3zipfs.errors import S3ZipError
 
-SECONDS = 5.0  # for each finding of a check
-
 
 class Level(enum.IntEnum):
     """How bad it is; the worst is the highest."""
@@ -59,11 +57,11 @@ def error(about: str, found: str, remedy: str) -> Finding:
 class Checkup:
     """Runs checks side by side and tells their findings in the checks' order.
 
-    `is_stuck` afterwards: a thread still waits for something, so that the process must not wait
-    for its end.
+    Each finding may take `seconds`. `is_stuck` afterwards: a thread still waits for something, so
+    that the process must not wait for its end.
     """
 
-    def __init__(self, checks: Sequence[tuple[str, Check]], *, seconds: float = SECONDS) -> None:
+    def __init__(self, checks: Sequence[tuple[str, Check]], *, seconds: float) -> None:
         self._checks = checks
         self._seconds = seconds
         self.is_stuck = False
