@@ -242,6 +242,17 @@ def test_lines_that_could_not_be_written_are_counted_once_it_works_again() -> No
     assert back.endswith("INFO back")
 
 
+def test_a_record_that_has_no_text_is_told_and_the_log_goes_on() -> None:
+    sink = Gathered()
+    with written(sink, "text") as handler:
+        handler.handle(record(logging.INFO, "%d of %s", "many"))
+        handler.handle(record(logging.INFO, "the next"))
+        handler.flush()
+    first, second = sink.lines
+    assert "WARNING '%d of %s' could not be logged: TypeError(" in first
+    assert second.endswith("the next")
+
+
 def test_a_log_that_nobody_reads_blocks_nobody() -> None:
     reading, writing = os.pipe()
     filled = 0

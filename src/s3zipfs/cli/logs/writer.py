@@ -127,8 +127,8 @@ class Written(logging.Handler):
         try:
             if self._limit.admits(record):
                 self._put(record)
-        except Exception:  # noqa: BLE001 - as all of logging's handlers do
-            self.handleError(record)
+        except Exception as error:  # noqa: BLE001 - `handleError` would write to stderr here
+            self._put(_warning("%r could not be logged: %r", record.msg, error))
 
     def flush(self) -> None:
         """Wait until all is written, for a short time."""
@@ -176,16 +176,7 @@ class Written(logging.Handler):
     def _write(self, line: bytes, lost: int) -> bool:
         try:
             if lost:
-                told = logging.makeLogRecord(
-                    {
-                        "name": __name__,
-                        "levelno": logging.WARNING,
-                        "levelname": "WARNING",
-                        "msg": "%d lines of the log were lost: %s",
-                        "args": (lost, self._reason),
-                        "lost": lost,
-                    }
-                )
+                told = _warning("%d lines of the log were lost: %s", lost, self._reason)
                 line = self.format(told).encode(errors="backslashreplace") + b"\n" + line
             self._sink.write(line)
         except OSError as error:
@@ -193,3 +184,8 @@ class Written(logging.Handler):
             return False
         self._reason = "written too slowly"
         return True
+
+
+def _warning(message: str, *arguments: object) -> logging.LogRecord:
+    told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+    return logging.makeLogRecord({**told, "msg": message, "args": arguments})
