@@ -25,6 +25,7 @@ from s3zipfs.settings import load_settings
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.s3 import S3Store
 from s3zipfs.stores.s3 import credentials as credentials_module
+from s3zipfs.stores.s3.connection import Connection
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -213,14 +214,41 @@ def test_the_metadata_of_an_instance_is_not_asked_for_by_default() -> None:
         pytest.skip("no network namespace can be made here")
     done = subprocess.run(
         [*apart, sys.executable, "-c", _IN_A_NETWORK_OF_ITS_OWN],
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
         timeout=120,
     )
+    assert done.returncode == 0, done.stderr
     by_default, asked_for = map(int, done.stdout.split())
     assert by_default == 0
     assert asked_for > 0
+
+
+@pytest.mark.parametrize(
+    ("vendor", "endpoint_url", "disabled", "is_asked"),
+    [
+        ("Amazon EC2\n", None, None, True),
+        ("Amazon EC2\n", None, "true", False),
+        ("Amazon EC2\n", "https://minio.example.org", None, False),
+        ("Amazon EC2\n", "https://minio.example.org", "false", True),
+        ("LENOVO\n", None, None, False),
+        (None, None, None, False),
+    ],
+)
+def test_an_instance_asks_for_its_role_where_it_reads_from_aws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor: str | None, endpoint_url: str | None,
+    disabled: str | None, is_asked: bool,
+) -> None:  # fmt: skip
+    if vendor is not None:
+        (tmp_path / "sys_vendor").write_text(vendor)
+    monkeypatch.setattr(credentials_module, "_VENDOR", tmp_path / "sys_vendor")
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    if disabled is not None:
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", disabled)
+    session = Connection(load_settings(endpoint_url=endpoint_url)).session
+    asked = [each.METHOD for each in session.get_component("credential_provider").providers]
+    assert ("iam-role" in asked) == is_asked
 
 
 def test_single_sign_on_by_the_token_that_the_login_left(
@@ -340,6 +368,20 @@ def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(
     command = f"sh -c 'sleep 600 & echo $! > {pid}; wait'"
     assert "sh has not ended within 1 s" in str(failure(network, credential_command=command))
     assert not Path(f"/proc/{pid.read_text().strip()}/exe").exists()  # or a zombie
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["access_key", "secret_key", "session_token"])
+def test_a_secret_is_no_option_and_no_word_and_is_not_repeated(name: str) -> None:
+    option = f"--{name.replace('_', '-')}"
+    given = ((option, CANARY), (f"{option}={CANARY}",), ("-o", f"{name}={CANARY}"))
+    for words in given:
+        done = s3zipfs("mount", "s3://lab", "/nowhere", *words)
+        assert done.returncode == 2
+        assert name in done.stderr.replace("-", "_")
+        assert CANARY not in done.stderr
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes3 import Answer, FakeS3, Request, Silence, honest
 from faults.cases import OPTIONS, Case, next_case
 from faults.reading import assert_whole, failure, healed, opened
 from faults.roles import Role
@@ -230,6 +231,44 @@ def test_an_alias_that_is_another_endpoints_by_now_is_not_followed(
     assert "another endpoint" in str(error)
     network.submit(store.list_buckets()).result(SECONDS)
     network.submit(store.close()).result(SECONDS)
+
+
+# --- what a refusal says ------------------------------------------------------------------------
+
+
+def counting(folder: Path) -> str:
+    """A command that gives `old` keys when it is run first, then `new` ones."""
+    told = '{"Version": 1, "AccessKeyId": "%s", "SecretAccessKey": "secret"}'
+    script = (
+        "import pathlib, sys; runs = pathlib.Path(sys.argv[1]); "
+        "before = runs.read_text() if runs.exists() else ''; runs.write_text(before + 'x'); "
+        f"print({told!r} % ('new' if before else 'old'))"
+    )
+    return shlex.join([sys.executable, "-c", script, str(folder / "runs")])
+
+
+@pytest.mark.parametrize(
+    ("refusal", "runs"),
+    [
+        (Answer(403), 2),  # as AWS refuses a HEAD: it may be the keys
+        (Answer(403, headers={"x-minio-error-code": "InvalidAccessKeyId"}), 2),
+        (Answer(403, headers={"x-minio-error-code": "AccessDenied"}), 1),
+    ],
+)
+def test_keys_are_read_again_where_the_refusal_may_be_of_them(
+    network: Network, tmp_path: Path, refusal: Answer, runs: int
+) -> None:
+    def answer(request: Request) -> Answer | Silence:
+        return refusal if "Credential=old/" in request.headers["authorization"] else honest(request)
+
+    with FakeS3() as server:
+        server.answer = answer
+        command = counting(tmp_path)
+        store = S3Store(load_settings(endpoint_url=server.endpoint, credential_command=command))
+        error = network.submit(store.head("bucket", "key")).exception(SECONDS)
+        assert (error is None) == (runs == 2)
+        assert (tmp_path / "runs").read_text() == "x" * runs
+        network.submit(store.close()).result(SECONDS)
 
 
 # --- a mount ------------------------------------------------------------------------------------
