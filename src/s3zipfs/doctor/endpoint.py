@@ -103,16 +103,16 @@ class Endpoint:
             except OSError as failed:
                 failures[family] = failed
         told = {
-            family: f"{addresses[family][0]} port {port}: {_reason(failed)}"
-            for family, failed in failures.items()
+            family: f"{addresses[family][0]} port {port}: {_reason(cause)}"
+            for family, cause in failures.items()
         }
         if len(failures) == len(addresses):
             remedy = "is it running? check --endpoint-url, the port and firewalls"
             yield error("endpoint", "; ".join(told.values()), remedy)
             return False
-        for family, failed in failures.items():
+        for family, cause in failures.items():
             kind = "IPv6" if family == socket.AF_INET6 else "IPv4"
-            if isinstance(failed, TimeoutError):  # what is refused costs no time
+            if isinstance(cause, TimeoutError):  # what is refused costs no time
                 remedy = f"mend it, or remove it from {name}'s addresses"
                 yield warning(kind, f"{told[family]}: first connections wait for it", remedy)
             else:
