@@ -16,6 +16,7 @@ import pytest
 from certificates import write_certificates
 from commands import assert_one_line, keys_of, s3zipfs
 from fakes3 import Answer, FakeS3, Request, Silence, error
+from mounting import Mount
 from s3server import S3Server, ServerError
 from tlsproxy import TlsProxy
 
@@ -409,6 +410,20 @@ def test_a_settings_file_is_named_alone(s3server: S3Server, filled: str, tmp_pat
     assert str(path) in done.stdout
     assert done.returncode == 1
     assert_one_line(s3zipfs("doctor", "lab", environment={}), "no file", code=2)
+
+
+def test_a_mount_is_well_until_its_process_is_killed(
+    s3server: S3Server, filled: str, tmp_path: Path
+) -> None:
+    with Mount(tmp_path / "mnt", s3server, [f"s3://{filled}"]) as mount:
+        told = doctor(s3server, home=tmp_path).stdout
+        assert f"ok       mounts: {mount.path} answers (s3://{filled})" in told
+        mount.process.kill()
+        mount.process.wait()
+        done = doctor(s3server, home=tmp_path)
+        assert f"error    mounts: {mount.path} is dead" in done.stdout
+        assert f"s3zipfs umount {mount.path}" in done.stdout
+        assert done.returncode == 1
 
 
 def test_an_alias_of_mc_is_a_source(s3server: S3Server, filled: str, tmp_path: Path) -> None:
