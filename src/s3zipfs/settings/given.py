@@ -35,6 +35,7 @@ class Given:
 
 def unknown(name: str, known: Iterable[str], *, place: str = "") -> SettingsError:
     """There is no setting of that name; which may have been meant."""
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), list(known), n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
+    names = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1)
+    meant = f"; did you mean {names[close[0]]}?" if close else ""
     return SettingsError(f"{place}{name}: no such setting{meant}")
