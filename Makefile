@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-zarr soak check bench fmt venv zarr2-env tools corpora fuzz lock clean
+.PHONY: help demo test test-zarr soak check bench fmt man venv zarr2-env tools corpora fuzz lock clean
 
 BIN := .venv/bin
 VENV := .venv/.stamp
@@ -51,6 +51,9 @@ bench: $(VENV) $(RATARMOUNT_ENV) tools ## the figures beside the peers', into do
 fmt: $(VENV) ## format, and mend what ruff can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+man: $(VENV) ## man/s3zipfs.1 and man/s3zipfs.toml.5, from the commands and the settings
+	@$(BIN)/python scripts/manual.py
 
 venv: $(VENV) ## .venv with all that development needs
 

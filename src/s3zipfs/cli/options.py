@@ -61,16 +61,22 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _default(name: str) -> str:
+def has_option(name: str) -> bool:
+    """Whether a setting is an option; secrets are none, and sources and mountpoint arguments."""
+    return name not in {*SECRETS, "mountpoint", "sources"}
+
+
+def shown_default(name: str) -> str:
+    """The default of a number, as it may be written; empty for what is no number."""
     default = Settings.model_fields[name].default
     match default:
         case bool():
             return ""
         case int() if kind_of(name) is Kind.SIZE:
             power = min((default & -default).bit_length() - 1, 30) // 10
-            return f" (default {default >> 10 * power}{'BKMG'[power]})"
+            return f"{default >> 10 * power}{'BKMG'[power]}"
         case int() | float():
-            return f" (default {default:g})"
+            return f"{default:g}"
         case _:
             return ""
 
@@ -78,7 +84,8 @@ def _default(name: str) -> str:
 def _option(name: str) -> Callable[[Any], Any]:
     """The option of a setting. What it takes is judged by the model, as in every other place."""
     described, kind, called = Settings.model_fields[name], kind_of(name), option_of(name)
-    text = f"{described.description}{_default(name)}"
+    default = shown_default(name)
+    text = f"{described.description}{f' (default {default})' if default else ''}"
     if kind is Kind.SWITCH:
         return click.option(f"{called}/--no-{called[2:]}", name, default=None, help=text)
     metavar = _OWN_METAVARS.get(name) or _METAVARS.get(kind)
@@ -109,11 +116,12 @@ _WORDS = click.option(
     help="settings as in fstab: name=value, separated by commas; they win over all others",
 )
 _CACHE = ("cache_dir", "cache_size", "index_cache_size")
-_NO_OPTION = {*SECRETS, "verbose", "mountpoint", "sources"}
 
 
 def _with_options(command: F, names: Iterable[str], *more: Callable[[Any], Any]) -> F:
-    for option in reversed([*more, *(_option(name) for name in names if name not in _NO_OPTION)]):
+    # Each command says by itself what more its log shows.
+    options = [_option(name) for name in names if has_option(name) and name != "verbose"]
+    for option in reversed([*more, *options]):
         command = option(command)
     return command
 
