@@ -127,7 +127,7 @@ def test_the_wheel_holds_the_package_and_what_belongs_to_the_system(built: Built
     }
     shared = f"s3zipfs-{__version__}.data/data/"
     expected = {str(place) for _, place in shared_files()}
-    assert "share/s3zipfs/systemd/s3zipfs@.service" in expected
+    assert {"share/s3zipfs/systemd/s3zipfs@.service", "share/man/man1/s3zipfs.1"} <= expected
     assert {name.removeprefix(shared) for name in files if name.startswith(shared)} == expected
     info = f"s3zipfs-{__version__}.dist-info/"
     assert {f"{info}METADATA", f"{info}licenses/LICENSE", f"{info}entry_points.txt"} <= files
