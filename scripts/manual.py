@@ -202,13 +202,13 @@ def _told(name: str) -> str:
 
 
 def _kind(name: str) -> str:
-    match kind_of(name):
-        case Kind.CHOICE:
-            return " or ".join(map(str, get_args(Settings.model_fields[name].annotation)))
-        case Kind.TEXT if name in SECRETS:
-            return "A secret"
-        case kind:
-            return kind.value[0].upper() + kind.value[1:]
+    kind = kind_of(name)
+    if kind is Kind.CHOICE:
+        return " or ".join(map(str, get_args(Settings.model_fields[name].annotation)))
+    if name in SECRETS:
+        return "A secret"
+    text = str(kind.value)
+    return text[0].upper() + text[1:]
 
 
 EXAMPLE = """\
