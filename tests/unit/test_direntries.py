@@ -7,18 +7,24 @@ import io
 import zipfile
 
 import mfusepy
+import pytest
 
 from s3zipfs.fuse import lowlevel as ll
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.answers import PREFERRED_READ, Answers
 from s3zipfs.fuse.direntries import Stamp, pack
 from s3zipfs.fuse.inodes import Inodes
+from s3zipfs.fuse.shown import Shown
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.tree.nodes import FOREVER, Attributes, Buckets, Kind, Member
 from s3zipfs.zipformat.index import MemberIndex, build_index
 from s3zipfs.zipformat.plan import DirectoryLocation, locate_directory
 
 INFO = ObjectInfo(ObjectId("memory:", "lab", "x.zip", '"1"'), 1, 0.0)
+
+as_shown = pytest.mark.parametrize(
+    "shown", [Shown(7, 8, 0o027), Shown(0, 9, 0o077, file_mode=0o640, dir_mode=0o751)]
+)
 
 
 def index_of(*names: str) -> MemberIndex:
@@ -46,12 +52,21 @@ class Entry(c.Structure):
     )
 
 
+def expected_mode(attributes: Attributes, shown: Shown) -> int:
+    permissions = attributes.permissions & ~shown.umask
+    if attributes.kind is Kind.DIRECTORY and shown.dir_mode is not None:
+        permissions = shown.dir_mode
+    if attributes.kind is Kind.FILE and shown.file_mode is not None:
+        permissions = shown.file_mode
+    return attributes.kind | permissions
+
+
 def entry_of(inode: int, attributes: Attributes, answers: Answers) -> Entry:
     entry = Entry(ino=inode, entry_timeout=FOREVER, attr_timeout=FOREVER)
     answer = entry.attr
     answer.st_ino, answer.st_nlink, answer.st_size = inode, 1, attributes.size
-    answer.st_mode = attributes.kind | (attributes.permissions & ~answers.umask)
-    answer.st_uid, answer.st_gid = answers.uid, answers.gid
+    answer.st_mode = expected_mode(attributes, answers.shown)
+    answer.st_uid, answer.st_gid = answers.shown.uid, answers.shown.gid
     answer.st_blksize, answer.st_blocks = PREFERRED_READ, (attributes.size + 511) // 512
     for time_of in (answer.st_mtimespec, answer.st_ctimespec, answer.st_atimespec):
         time_of.tv_sec = int(attributes.modified)
@@ -93,12 +108,13 @@ def by_libfuse(
     return buffer.raw[:used]
 
 
-def test_packed_entries_equal_those_of_libfuse() -> None:
+@as_shown
+def test_packed_entries_equal_those_of_libfuse(shown: Shown) -> None:
     names = ["a", "bb/c", "d" * 255, "é" * 20, *(f"file-{'x' * (n % 9)}{n}" for n in range(100))]
     index = index_of(*names)
     inodes = Inodes(Buckets())
-    answers = Answers(inodes)
-    stamp = Stamp(answers.uid, answers.gid, answers.umask, PREFERRED_READ, int(FOREVER))
+    answers = Answers(inodes, shown)
+    stamp = Stamp(answers.shown, PREFERRED_READ, int(FOREVER))
     for numbers in (index.children(0), index.children(0)[5:], index.children(0)[:1]):
         first = inodes.number(Member(INFO, numbers.start))
         for room in (0, 100, 160, 200, 1000, 4096, 100_000):
@@ -112,9 +128,10 @@ def test_packed_entries_equal_those_of_libfuse() -> None:
             )
 
 
-def test_single_entries_equal_those_of_libfuse() -> None:
+@as_shown
+def test_single_entries_equal_those_of_libfuse(shown: Shown) -> None:
     inodes = Inodes(Buckets())
-    answers = Answers(inodes)
+    answers = Answers(inodes, shown)
     for kind, size, modified in (
         (Kind.FILE, 12345, 1.5e9 + 0.25),
         (Kind.DIRECTORY, 0, -3.0),

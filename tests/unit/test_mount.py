@@ -19,6 +19,7 @@ from s3zipfs.fuse import mount, mountpoint, privileges
 from s3zipfs.fuse.mounter import Plan
 from s3zipfs.fuse.mountpoint import MountEntry
 from s3zipfs.fuse.notify import Notifier
+from s3zipfs.fuse.shown import Shown
 
 PATH = Path("/mnt/lab")
 OURS = MountEntry(PATH, "fuse.s3zipfs", "s3://lab", "0:99")
@@ -137,6 +138,7 @@ def serve(
         tree,
         Mounter(),
         Notifier(),
+        shown=Shown(0, 0, 0),
         timeout=1.0,
         on_ready=ready,
         on_hangup=hung_up,

@@ -23,6 +23,7 @@ from s3zipfs.errors import DeadlineExceeded, SettingsError, StoreUnavailable
 from s3zipfs.fuse import mountpoint as places
 from s3zipfs.fuse.mounter import Mounter, Plan, mounter
 from s3zipfs.fuse.notify import Notifier
+from s3zipfs.fuse.shown import Shown
 from s3zipfs.malloc import keep_freed_memory
 from s3zipfs.settings import Kind, Settings, kind_of, variables_of
 from s3zipfs.waiting import Wait
@@ -142,6 +143,7 @@ def _serve(
             tree,
             mounting,
             notifier,
+            shown=Shown.of(settings),
             timeout=settings.timeout,
             on_ready=on_ready,
             on_hangup=lambda: _reload(tree, command_line),

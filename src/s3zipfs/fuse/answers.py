@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.inodes import Inodes
+from s3zipfs.fuse.shown import Shown
 from s3zipfs.tree.nodes import FOREVER, Attributes, Member, Node, ObjectFile
 
 # st_blksize, as of local file systems. Python's buffers are as large: where it was 1 MiB, a random
@@ -17,12 +16,11 @@ _PREFIX_TIMEOUT = 60.0  # seconds; the attributes of a prefix say nothing that c
 
 
 class Answers:
-    """Packs the kernel's records, with the owner and the umask of the mount."""
+    """Packs the kernel's records, with the owner and the permissions of the mount."""
 
-    def __init__(self, inodes: Inodes) -> None:
+    def __init__(self, inodes: Inodes, shown: Shown) -> None:
         self._inodes = inodes
-        self.uid, self.gid = os.getuid(), os.getgid()
-        self.umask = _umask()
+        self.shown = shown
 
     def entry(self, node: Node, attributes: Attributes, valid_for: float) -> tuple[int, bytes]:
         """An entry that the kernel is about to learn of, and its inode; counts one look-up."""
@@ -42,11 +40,11 @@ class Answers:
     def _fields(self, inode: int, attributes: Attributes) -> tuple[int, ...]:
         return p.attr(
             inode,
-            attributes.kind | (attributes.permissions & ~self.umask),
+            self.shown.mode(attributes.kind, attributes.permissions),
             attributes.size,
             attributes.modified,
-            uid=self.uid,
-            gid=self.gid,
+            uid=self.shown.uid,
+            gid=self.shown.gid,
             block_size=PREFERRED_READ,
         )
 
@@ -65,9 +63,3 @@ def unnamed_entry(inode: int, kind: int) -> bytes:
 def attr_timeout(node: Node) -> float:
     """Seconds for which the kernel may believe attributes: an inode is a version."""
     return FOREVER if isinstance(node, ObjectFile | Member) else _PREFIX_TIMEOUT
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

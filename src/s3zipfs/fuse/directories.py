@@ -88,9 +88,7 @@ class Directories:
         self._wait_of = wait_of
         self._handles = itertools.count(1)
         self._walks: dict[int, _Walk] = {}
-        self._stamp = Stamp(
-            answers.uid, answers.gid, answers.umask, PREFERRED_READ, timeout=int(FOREVER)
-        )
+        self._stamp = Stamp(answers.shown, PREFERRED_READ, timeout=int(FOREVER))
 
     def handlers(self) -> dict[Opcode, Handler]:
         """By what the kernel asks for."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s3zipfs.fuse.shown import Shown
 from s3zipfs.zipformat.index import MemberIndex
 
 _DIRENTPLUS = np.dtype(
@@ -52,9 +53,7 @@ _DIRENTPLUS = np.dtype(
 class Stamp:
     """What all entries of a mount have in common."""
 
-    uid: int
-    gid: int
-    umask: int
+    shown: Shown
     block_size: int
     timeout: int  # seconds
 
@@ -116,10 +115,13 @@ def _fixed(
     for field in ("atime", "mtime", "ctime"):
         entries[field] = seconds.astype(np.int64).view(np.uint64)  # before 1970: two's complement
         entries[f"{field}nsec"] = ((times - seconds) * 1e9).astype(np.uint32)
-    permissions = np.where(modes & 0o111, 0o555, 0o444) & ~stamp.umask
+    permissions = np.where(modes & 0o111, 0o555, 0o444) & ~stamp.shown.umask
+    for kind in (stat.S_IFDIR, stat.S_IFREG):
+        if (given := stamp.shown.mode_for(kind)) is not None:
+            permissions[kinds == kind] = given
     entries["mode"] = kinds | permissions.astype(np.uint32)
     entries["nlink"] = 1
-    entries["uid"], entries["gid"] = stamp.uid, stamp.gid
+    entries["uid"], entries["gid"] = stamp.shown.uid, stamp.shown.gid
     entries["blksize"] = stamp.block_size
     entries["off"] = count + np.uint64(offset + 1)
     entries["namelen"] = lengths

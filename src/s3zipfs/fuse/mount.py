@@ -22,6 +22,7 @@ from s3zipfs.fuse.mountpoint import MountEntry
 from s3zipfs.fuse.notify import Notifier
 from s3zipfs.fuse.operations import Operations
 from s3zipfs.fuse.session import Session
+from s3zipfs.fuse.shown import Shown
 from s3zipfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def serve(
     mounter: Mounter,
     notifier: Notifier,
     *,
+    shown: Shown,
     timeout: float,
     on_ready: Callable[[], None],
     on_hangup: Callable[[], None],
@@ -71,7 +73,7 @@ def serve(
     Raises:
         MountError: the mount could not be made or its loop failed; nothing is left behind.
     """
-    operations = Operations(tree, timeout=timeout)
+    operations = Operations(tree, shown, timeout=timeout)
     path, source = mounter.plan.path, mounter.plan.source
     status = f"serving {source} at {path}"
     inbox: _Inbox = queue.SimpleQueue()

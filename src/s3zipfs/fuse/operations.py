@@ -26,6 +26,7 @@ from s3zipfs.fuse.invalidation import Invalidations
 from s3zipfs.fuse.protocol import Flag, Opcode
 from s3zipfs.fuse.rereads import Rereads
 from s3zipfs.fuse.session import Handler, Request, Session
+from s3zipfs.fuse.shown import Shown
 from s3zipfs.fuse.underway import UnderWay
 from s3zipfs.fuse.watchdog import Watchdog
 from s3zipfs.tree.nodes import Member, Node, ObjectFile
@@ -63,11 +64,11 @@ _FLAGS = (
 class Operations:
     """Handlers for one tree. Every one of them replies exactly once, whatever happens."""
 
-    def __init__(self, tree: Tree, *, timeout: float) -> None:
+    def __init__(self, tree: Tree, shown: Shown, *, timeout: float) -> None:
         self._tree = tree
         self._timeout = timeout
         self._inodes = Inodes(tree.root)
-        self._answers = Answers(self._inodes)
+        self._answers = Answers(self._inodes, shown)
         self._rereads = Rereads()
         self._directories = Directories(tree, self._inodes, self._answers, self._wait)
         self.crew = Crew(most=MAX_THREADS, waiting=MAX_WAITING)

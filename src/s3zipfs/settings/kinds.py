@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import BeforeValidator
 
 from s3zipfs.settings.model import Settings, Source
-from s3zipfs.settings.values import bytes_of
+from s3zipfs.settings.values import bits_of, bytes_of, gid_of, uid_of
 
 
 class Kind(enum.Enum):
@@ -33,6 +33,8 @@ def kind_of(name: str) -> Kind:
     rules = [each.func for each in described.metadata if isinstance(each, BeforeValidator)]
     if bytes_of in rules:
         return Kind.SIZE
+    if {bits_of, uid_of, gid_of} & set(rules):
+        return Kind.TEXT
     for wanted, kind in _BY_TYPE.items():
         if wanted in types:
             return kind

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,6 +90,35 @@ def _one_name(value: str) -> str:
     return value
 
 
+def uid_of(value: Any) -> Any:
+    """A user's number; what is no text, as it is."""
+    return _account(value, lambda name: pwd.getpwnam(name).pw_uid, "user")
+
+
+def gid_of(value: Any) -> Any:
+    """A group's number; what is no text, as it is."""
+    return _account(value, lambda name: grp.getgrnam(name).gr_gid, "group")
+
+
+def _account(value: Any, find: Callable[[str], int], what: str) -> Any:
+    if not isinstance(value, str) or value.isdecimal():
+        return value
+    try:
+        return find(value)
+    except KeyError:
+        raise ValueError(f"{value!r} is no {what} of this machine, nor a number") from None
+
+
+def bits_of(value: Any) -> Any:
+    """The bits of a mode that is written as an octal number."""
+    if value is None:
+        return None
+    # A number of TOML would be decimal.
+    if not isinstance(value, str) or re.fullmatch("0?[0-7]{1,3}", value) is None:
+        raise ValueError('should be octal, up to 777, and in quotes in a file: "022"')
+    return int(value, 8)
+
+
 DEFAULT_CACHE_SIZE = 10 << 30
 
 File = Annotated[Path | None, BeforeValidator(_path)]
@@ -97,5 +129,8 @@ BlockCacheSize = Annotated[
 ]
 SourceUrl = Annotated[str, AfterValidator(checked_source)]
 EndpointUrl = Annotated[str, AfterValidator(checked_endpoint)]
+Uid = Annotated[int | None, BeforeValidator(uid_of)]
+Gid = Annotated[int | None, BeforeValidator(gid_of)]
+Mode = Annotated[int | None, BeforeValidator(bits_of)]
 DirectoryName = Annotated[str, AfterValidator(_one_name)]
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
