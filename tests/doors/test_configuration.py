@@ -316,7 +316,7 @@ def test_check_without_a_name_checks_all(
 def test_words_of_fstab_that_are_others_are_passed_over() -> None:
     words = parse_words(
         [
-            "defaults,noauto,_netdev,nofail,user=me,ro,nosuid,nodev,exec,relatime,comment=x\\,y",
+            "defaults,noauto,_netdev,nofail,user=me,ro,nosuid,nodev,relatime,comment=x\\,y",
             "x-systemd.automount,x-systemd.idle-timeout=1min,X-mount.mkdir,,default_permissions",
         ]
     )
@@ -326,16 +326,17 @@ def test_words_of_fstab_that_are_others_are_passed_over() -> None:
 def test_words_have_names_with_either_dash_and_values_with_commas(tmp_path: Path) -> None:
     words = parse_words(
         [
-            "endpoint-url=http://a:9000,allow_other,no-verify-tls,archive=*.a,archive=*.b *.c",
+            "endpoint-url=http://a,allow_other,no-verify-tls,noexec,archive=*.a,archive=*.b *.c",
             r"credential_command=a\,b\\c,ca_bundle=ca.crt",
             "ttl=1",
             "ttl=2,strip_suffix=no",
         ]
     )
     assert {name: given.value for name, given in words.given.items()} == {
-        "endpoint_url": "http://a:9000",
+        "endpoint_url": "http://a",
         "allow_other": True,
         "verify_tls": False,
+        "exec": False,
         "archive": "*.a *.b *.c",
         "credential_command": r"a,b\c",
         "ca_bundle": tmp_path / "ca.crt",
@@ -371,9 +372,12 @@ def test_a_mount_by_its_name_has_sources_and_mountpoint_from_its_file(
     )
     write(folders[1] / "lab.toml", text)
     log = {"XDG_STATE_HOME": str(mountpoint.parent / "state")}
-    done = s3zipfs("mount", "--config", "lab", environment=log)
+    done = s3zipfs("mount", "--config", "lab", "-o", "noexec,_netdev", environment=log)
     assert (done.stderr, done.stdout, done.returncode) == ("", "", 0)
     assert mounted_type(mountpoint) == "fuse.s3zipfs"
+    table = Path("/proc/self/mounts").read_text().splitlines()
+    (options,) = [line.split()[3] for line in table if line.split()[1] == str(mountpoint)]
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(options.split(","))
     assert (mountpoint / "plain.txt").read_text() == "plain\n"
     assert s3zipfs("umount", str(mountpoint)).returncode == 0
     done = s3zipfs("ls", "--config", "lab", f"s3://{filled}")

@@ -22,7 +22,10 @@ def test_options_hold_a_source_with_commas() -> None:
     assert "fsname=s3://a\\,b\\\\c" in options
     assert {"ro", "nosuid", "nodev", "default_permissions", "allow_other"} <= set(options)
     private = mounter.libfuse_options(Plan(Path("/mnt"), "s3://a", allow_other=False))
-    assert "allow_other" not in private
+    assert not {"allow_other", "noexec"} & set(private)
+    assert "noexec" in mounter.libfuse_options(
+        Plan(Path("/mnt"), "a", allow_other=False, exec=False)
+    )
 
 
 def test_what_libfuse_prints_is_the_cause(

@@ -84,7 +84,9 @@ def mount(
     try:
         urls = " ".join(_url(each.url) for each in settings.sources)
         source = urls or settings.endpoint_url or "s3://"
-        mounting = mounter(Plan(path, source, settings.allow_other))  # before there are threads
+        mounting = mounter(
+            Plan(path, source, settings.allow_other, settings.exec)
+        )  # before there are threads
         release = _log_to(settings.log_file, settings)
         word.hear()
 

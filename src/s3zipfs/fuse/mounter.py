@@ -23,7 +23,7 @@ from s3zipfs.errors import MountError
 from s3zipfs.fuse import mountpoint, privileges
 
 # sys/mount.h
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _MADE: Final = b"\0"  # the child's answer; all else is the reason why not
@@ -37,6 +37,7 @@ class Plan:
     path: Path
     source: str  # the first column of the kernel's table
     allow_other: bool
+    exec: bool = True  # whether programs on it may be run
 
     def perform(self, make: Callable[[], int]) -> int:
         """Clear the place of a dead mount of ours, and call `make` there."""
@@ -87,11 +88,12 @@ def _call_mount(plan: Plan, device: int) -> None:
     options += [f"user_id={os.getuid()}", f"group_id={os.getgid()}"]
     if plan.allow_other:
         options.append("allow_other")
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | (0 if plan.exec else _MS_NOEXEC)
     done = _libc.mount(
         os.fsencode(plan.source),
         os.fsencode(plan.path),
         mountpoint.TYPE.encode(),
-        ctypes.c_ulong(_MS_RDONLY | _MS_NOSUID | _MS_NODEV),
+        ctypes.c_ulong(flags),
         ",".join(options).encode(),
     )
     if done != 0:
@@ -195,6 +197,8 @@ def libfuse_options(plan: Plan) -> list[str]:
     options.append("subtype=s3zipfs")
     if plan.allow_other:
         options.append("allow_other")
+    if not plan.exec:
+        options.append("noexec")
     return options
 
 

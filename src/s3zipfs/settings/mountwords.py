@@ -17,7 +17,7 @@ from s3zipfs.settings.values import absolute
 # every mount of ours is already, and times, of which we keep none.
 _OF_OTHERS = re.compile(
     "(no)?(auto|fail|user|users|group|owner|iversion|mand|(a|dira|rela|stricta|lazy)time)"
-    "|_netdev|defaults|ro|nosuid|nodev|exec|default_permissions|a?sync|dirsync|silent|loud"
+    "|_netdev|defaults|ro|nosuid|nodev|default_permissions|a?sync|dirsync|silent|loud"
 )
 _OF_OTHERS_WITH_VALUES = ("comment", "user", "uhelper", "helper")
 _REFUSED = {
@@ -82,7 +82,7 @@ def _take(words: MountWords, word: str) -> None:
     if name == "env_file" and value:
         words.env_file = Path(value).expanduser().absolute()
         return
-    switch = name.removeprefix("no_")
+    switch = name.removeprefix("no" if name == "noexec" else "no_")
     if not equals and switch in _NAMES and kind_of(switch) is Kind.SWITCH:
         words.given[switch] = Given(name == switch, f"-o {written}")
         return
