@@ -163,6 +163,22 @@ class MountSettings(BaseModel):
     allow_other: bool = Field(
         default=False, description="let other users in, by the permissions shown"
     )
+    uid: Uid = Field(
+        default=None, ge=0, description="user whose the files are shown to be, by number or name"
+    )
+    gid: Gid = Field(
+        default=None, ge=0, description="group whose the files are shown to be, by number or name"
+    )
+    umask: Mode = Field(
+        default=None, description="octal bits to take from the permissions; else the process's own"
+    )
+    file_mode: Mode = Field(
+        default=None, description="octal permissions of all files, in place of 0444 less umask"
+    )
+    dir_mode: Mode = Field(
+        default=None,
+        description="octal permissions of all directories, in place of 0555 less umask",
+    )
     exec: bool = Field(default=True, description="let programs on the mount be run")
     log_file: File = Field(default=None, description="log there")
     log_format: Literal["text", "json"] = Field(
