@@ -12,7 +12,8 @@ from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.cache.indexes import PersistedIndexes
-from s3zipfs.cache.reader import LARGEST_GET, Fetcher
+from s3zipfs.cache.reader import Fetcher
+from s3zipfs.cache.streams import MAX_WINDOW
 from s3zipfs.errors import SettingsError
 from s3zipfs.mcaliases import split_alias
 from s3zipfs.settings import Place, Settings, Source, parse_source
@@ -46,14 +47,14 @@ def build_tree(
     *,
     store: ObjectStore | None = None,
     kept: int = 1,
-    largest_get: int = LARGEST_GET,
+    window: int = MAX_WINDOW,
     reread: Callable[[], Settings] | None = None,
 ) -> Tree:
     """The tree of these sources (`s3://bucket[/prefix]`; none: all buckets). No request is made.
 
     `store` takes the place of S3 (tests). Of the memory one part in `kept` may hold what was read
-    to its end. No GET is of more than `largest_get` bytes. `reread` gives the settings as they are
-    by now, with their sources, for new credentials.
+    to its end; of one stream at most `window` bytes are read ahead. `reread` gives the settings as
+    they are by now, with their sources, for new credentials.
 
     Raises:
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
@@ -78,7 +79,7 @@ def build_tree(
         disk,
         in_threads=settings.requests_in_threads,
         on_loop=settings.requests_on_loop,
-        largest_get=largest_get,
+        window=window,
     )
     folders = Folders(
         stores,

@@ -13,7 +13,7 @@ from typing import TypeVar
 from s3zipfs.cache.blockreader import Held
 from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import Extent, ExtentCache, joined, slices
-from s3zipfs.cache.streams import StreamTable
+from s3zipfs.cache.streams import MAX_WINDOW, StreamTable
 from s3zipfs.errors import Interrupted, S3ZipError
 from s3zipfs.stores.arrivals import heard_by
 from s3zipfs.stores.base import ObjectId, ObjectInfo, RangeStore
@@ -23,8 +23,8 @@ from s3zipfs.waiting import Wait
 
 T = TypeVar("T")
 
-# One GET of a mount. Larger ones are not faster (8 x 8 MiB reach 2.8 GB/s raw) and come back later;
-# of 2 MiB each they cost a third more CPU.
+# One GET. Larger ones are not faster (8 x 8 MiB reach 2.8 GB/s raw) and come back later; of 2 MiB
+# each they cost a third more CPU.
 LARGEST_GET = 8 << 20
 
 # What a thread may fetch by itself: a member that is fetched whole, with its header.
@@ -43,9 +43,9 @@ class Fetcher:
         *,
         in_threads: int,
         on_loop: int,
-        largest_get: int = LARGEST_GET,
+        window: int = MAX_WINDOW,
     ) -> None:
-        self.largest_get = largest_get  # bytes
+        self.window = window  # bytes to read ahead of one stream
         self.store = store
         self.network = network
         self.cache = cache
@@ -155,7 +155,7 @@ class ObjectReader:
         self.info = info
         self._fetcher = fetcher
         self._lock = threading.Lock()  # guards _streams
-        self._streams = StreamTable(info.size)
+        self._streams = StreamTable(info.size, fetcher.window)
 
     def read(
         self, start: int, end: int, wait: Wait, *, until: int | None = None
@@ -185,17 +185,14 @@ class ObjectReader:
         self._fetcher.start(self.info, missing)
 
     def _claim(self, start: int, end: int) -> tuple[list[Extent], list[Extent]]:
-        fetcher = self._fetcher
-        return fetcher.cache.claim(self.info.id, start, end, chunk=fetcher.largest_get)
+        return self._fetcher.cache.claim(self.info.id, start, end, chunk=LARGEST_GET)
 
     def _read_ahead(self, start: int, end: int, until: int | None) -> None:
         with self._lock:
             ahead = self._streams.observe(start, end, until)
         if ahead is None:
             return
-        missing = self._fetcher.cache.claim_ahead(
-            self.info.id, *ahead, chunk=self._fetcher.largest_get
-        )
+        missing = self._fetcher.cache.claim_ahead(self.info.id, *ahead, chunk=LARGEST_GET)
         if missing is None:
             with self._lock:
                 self._streams.refuse(*ahead)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 FIRST_WINDOW = 4  # reads of the present size, fetched ahead at the second read in order
 LARGE_MEMBER = 1 << 20  # bytes; of whole members only so much, or one of them
-MAX_WINDOW = 32 << 20  # bytes
+MAX_WINDOW = 32 << 20  # bytes; of a mount
 
 # Who reads a member in order mostly reads it to its end, but may stop behind it: past that, no more
 # is fetched ahead than one part in BEYOND of what the stream has read, or these bytes, or so many
@@ -48,8 +48,9 @@ class _Stream:
 class StreamTable:
     """The streams of one object. Not thread-safe: its owner guards it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, window: int = MAX_WINDOW) -> None:
         self._size = size
+        self._most = window  # bytes to keep ahead
         self._streams: list[_Stream] = []  # the most recently used last
         self._asked: list[tuple[int, int]] = []  # ascending
 
@@ -91,7 +92,7 @@ class StreamTable:
         step = max(window // 4, min(window // 2, LEAST_STEP))
         if stream.ahead - end > window - step:
             return None
-        stream.window = min(max(2 * stream.window, first_window), MAX_WINDOW, most)
+        stream.window = min(max(2 * stream.window, first_window), self._most, most)
         first, reach = stream.ahead, min(end + stream.window, self._next_beginning(end))
         stream.ahead = max(first, reach)
         return (first, reach) if reach > first else None
@@ -108,7 +109,7 @@ class StreamTable:
     def _beyond(self, stream: _Stream, length: int) -> int:
         """Most bytes to keep ahead past the end of what is read."""
         if stream.read * MOST_OF_ALL > self._size:
-            return MAX_WINDOW
+            return self._most
         least = max(LEAST_BEYOND, MEMBERS_BEYOND * length)
         return max(stream.read // BEYOND, min(stream.read, least))
 
