@@ -48,8 +48,8 @@ class Given:
 
 
 WAYS = (
-    "environment", "env file", "credentials file", "own names", "key files", "command",
-    "alias of mc",
+    "environment", "env file", "settings file", "credentials file", "own names", "key files",
+    "command", "alias of mc",
 )  # fmt: skip
 
 
@@ -66,6 +66,13 @@ def given(way: str, role: Role, folder: Path, *, endpoint: str = "http://127.0.0
             lines = [f"{name}='{value}'\n" for name, value in role.variables.items()]
             file.write_text("".join(lines))
             return Given(("--env-file", str(file)), {})
+        case "settings file":
+            file = folder / "own.toml"
+            file.touch(mode=0o600)
+            names = ("access_key", "secret_key", "session_token")
+            values = (role.access_key, role.secret_key, role.token)
+            file.write_text("".join(f"{n} = '{v}'\n" for n, v in zip(names, values, strict=True)))
+            return Given(("--config", str(file)), {})
         case "key files":
             return Given(tuple(_key_files(role, folder)), {})
         case "command":

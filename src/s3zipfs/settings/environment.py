@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ class _FromFile:
     path: Path
 
 
+# Guards _from_files, and os.environ from ourselves: SIGHUP and the store's own look for new keys
+# may read it at once.
+_lock = threading.Lock()
 _from_files: dict[str, _FromFile] = {}  # what env files have put into this process's environment
 
 
@@ -44,16 +48,16 @@ def read_environment() -> dict[str, Given]:
         SettingsError: a variable is called almost as one of ours. Others that begin with
             `S3ZIPFS_` may be another program's.
     """
-    present = {name.upper(): name for name, value in os.environ.items() if value}
+    with _lock:
+        present = {name.upper(): _given(name) for name, value in os.environ.items() if value}
     given = {}
     ours: set[str] = set()
     for name in Settings.model_fields:
         names = variables_of(name)
         ours.update(names)
-        for variable in names:
-            if variable in present:
-                given[name] = _given(present[variable])
-                break
+        found = next((present[variable] for variable in names if variable in present), None)
+        if found is not None:
+            given[name] = found
     for variable in sorted(present.keys() - ours):
         if variable.startswith(PREFIX) and difflib.get_close_matches(
             variable, ours, n=1, cutoff=_SLIP
@@ -85,14 +89,15 @@ def read_env_file(path: Path) -> str | None:
             found = dotenv_values(stream=lines)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"env file {path}: {error}") from error
-    for name, read in _from_files.items():
-        if os.environ.get(name) == read.value:
-            del os.environ[name]
-    _from_files.clear()
-    for name, given in found.items():
-        if given is not None and name not in os.environ:
-            os.environ[name] = given
-            _from_files[name] = _FromFile(given, path)
+    with _lock:
+        for name, read in _from_files.items():
+            if os.environ.get(name) == read.value:
+                del os.environ[name]
+        _from_files.clear()
+        for name, given in found.items():
+            if given is not None and name not in os.environ:
+                os.environ[name] = given
+                _from_files[name] = _FromFile(given, path)
     secrets = {variable for name in SECRETS for variable in variables_of(name)}
     if (who := readers(status)) is not None and found.keys() & {*secrets, *_AWS_SECRETS}:
         return f"env file {path}: {who} can read the secrets in it; chmod 600 {path}"
@@ -111,8 +116,9 @@ def env_file_of_systemd() -> Path | None:
 
 def environment_without_files() -> dict[str, str]:
     """The environment as it would be without env files: for a process that reads them itself."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _from_files or _from_files[name].value != value
-    }
+    with _lock:
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _from_files or _from_files[name].value != value
+        }
