@@ -27,7 +27,10 @@ _MODULES = {
     "cache": "s3zipfs.cli.caching",
     "config": "s3zipfs.cli.configuring",
     "doctor": "s3zipfs.cli.doctor",
+    "install-service": "s3zipfs.cli.servicing",
+    "service": "s3zipfs.cli.servicing",
 }
+_PUBLIC = [name for name in _MODULES if name != "service"]  # which is for units
 
 
 class _Commands(click.Group):
@@ -38,12 +41,14 @@ class _Commands(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return list(_MODULES)
+        return _PUBLIC
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _MODULES:
             return None
-        command: click.Command = getattr(importlib.import_module(_MODULES[cmd_name]), cmd_name)
+        command: click.Command = getattr(
+            importlib.import_module(_MODULES[cmd_name]), cmd_name.replace("-", "_")
+        )
         return command
 
 
@@ -57,7 +62,7 @@ class _Commands(click.Group):
 def cli(context: click.Context) -> None:
     """Mount MinIO and S3 buckets read-only, with every zip in them as a directory."""
     if context.invoked_subcommand is None:
-        raise click.UsageError(f"What to do? One of {', '.join(_MODULES)}.")
+        raise click.UsageError(f"What to do? One of {', '.join(_PUBLIC)}.")
 
 
 def main() -> NoReturn:
