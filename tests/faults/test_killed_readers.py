@@ -37,14 +37,18 @@ def budget() -> MemoryBudget:
 
 
 @pytest.fixture
-def fetcher(px: Proxy, budget: MemoryBudget) -> Iterator[Fetcher]:
+def store(px: Proxy) -> RetryingStore:
     settings = load_settings(
         endpoint_url=px.endpoint,
         access_key=px.server.access_key,
         secret_key=px.server.secret_key,
         timeout=TIMEOUT,
     )
-    store = RetryingStore(S3Store(settings), TIMEOUT)
+    return RetryingStore(S3Store(settings), TIMEOUT)
+
+
+@pytest.fixture
+def fetcher(store: RetryingStore, budget: MemoryBudget) -> Iterator[Fetcher]:
     disk = DiskCache(None, max_bytes=0, budget=budget)
     running = Fetcher(store, Network(), ExtentCache(budget), disk, in_threads=16, on_loop=16)
     with contextlib.closing(running):
@@ -52,9 +56,11 @@ def fetcher(px: Proxy, budget: MemoryBudget) -> Iterator[Fetcher]:
 
 
 @pytest.fixture
-def info(fetcher: Fetcher, faults_bucket: str, numbers: Iterator[int]) -> ObjectInfo:
+def info(
+    fetcher: Fetcher, store: RetryingStore, faults_bucket: str, numbers: Iterator[int]
+) -> ObjectInfo:
     key = next_case(Path(), numbers).key
-    return fetcher.network.submit(fetcher.store.head(faults_bucket, key)).result(SOON)
+    return fetcher.network.submit(store.head(faults_bucket, key)).result(SOON)
 
 
 def tasks(fetcher: Fetcher) -> int:

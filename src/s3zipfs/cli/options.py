@@ -37,7 +37,16 @@ _METAVARS = {
     Kind.PATTERNS: "PATTERN",
     Kind.TEXT: "NAME",
 }
-_OWN_METAVARS = {"endpoint_url": "URL", "credential_command": "COMMAND", "cache_dir": "DIR"}
+_OWN_METAVARS = {
+    "endpoint_url": "URL",
+    "credential_command": "COMMAND",
+    "cache_dir": "DIR",
+    "uid": "USER",
+    "gid": "GROUP",
+    "umask": "MODE",
+    "file_mode": "MODE",
+    "dir_mode": "MODE",
+}
 
 
 class Size(click.ParamType[int]):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings.environment import (
@@ -133,9 +132,9 @@ def _checked(given: Mapping[str, Given]) -> Settings:
         raise SettingsError(f"{called}: {_told(first)}") from None
 
 
-def _told(error: ErrorDetails) -> str:
+def _told(error: Mapping[str, Any]) -> str:
     """What is wrong with a value; the value too, where it is no secret and is not told already."""
-    kind, text = error["type"], error["msg"].removeprefix("Input ")
+    kind, text = str(error["type"]), str(error["msg"]).removeprefix("Input ")
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
