@@ -187,6 +187,20 @@ def test_only_a_dead_mount_of_ours_is_taken_away(
         assert unmounted == [tmp_path]
 
 
+def test_an_automount_is_mounted_over_and_never_looked_at(
+    user: None, tmp_path: Path, mounted: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked(*_: object, **__: object) -> None:
+        raise AssertionError("it would wait for the mount that is being made")
+
+    unmounted = mounted("autofs", 0)
+    for name in ("scandir", "statvfs", "lstat"):
+        monkeypatch.setattr(os, name, looked)
+    mountpoint.check(tmp_path, allow_other=False)
+    mountpoint.prepare(tmp_path, allow_other=False)
+    assert unmounted == []
+
+
 def test_a_mount_that_does_not_answer_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

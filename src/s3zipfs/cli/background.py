@@ -19,6 +19,7 @@ import s3zipfs
 from s3zipfs.cli import logs
 from s3zipfs.cli.errors import USAGE
 from s3zipfs.errors import MountError, SettingsError
+from s3zipfs.fuse.mountpoint import is_automount
 from s3zipfs.settings import environment_without_files
 
 READY = "READY"  # the child's word; anything else is why it could not
@@ -87,7 +88,8 @@ def mount(mountpoint: Path, log_file: Path | None) -> None:
             pass_fds=(writing,),
             # What an env file says would stand in /proc/PID/environ, and stay there at SIGHUP.
             env=environment_without_files(),
-            start_new_session=True,
+            # autofs lets nobody mount but the group of processes that systemd has asked.
+            start_new_session=not is_automount(mountpoint),
         )
     finally:
         os.close(writing)

@@ -205,12 +205,14 @@ def _url(source: str) -> str:
 
 
 def _leave_directory() -> None:
-    """Keep no directory busy that the command happened to be started in."""
+    """Keep no directory busy that the command was started in, and no session."""
     paths = [name for name in Settings.model_fields if kind_of(name) is Kind.PATH]
     for name in [*_FILES, *(variable for path in paths for variable in variables_of(path))]:
         if os.environ.get(name, "none") != "none":
             os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
     os.chdir("/")
+    if os.getsid(0) != os.getpid():  # an automount, which is made by now
+        os.setsid()
 
 
 @click.command(short_help="Unmount.")

@@ -135,8 +135,12 @@ def _wait_until_answered(path: Path, operations: Operations, inbox: _Inbox) -> b
     def ask() -> None:
         # statfs is answered by us and from no cache, and only after INIT.
         with contextlib.suppress(OSError):
-            operations.initialised.wait(INIT_SECONDS)
-            os.statvfs(path)
+            is_answered = operations.initialised.wait(INIT_SECONDS)
+            if mountpoint.is_automount(path):  # nobody may look before we say that it is there
+                if not is_answered:
+                    return
+            else:
+                os.statvfs(path)
             inbox.put(_Answered())
 
     threading.Thread(target=ask, name="s3zipfs-ready", daemon=True).start()

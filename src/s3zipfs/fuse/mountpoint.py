@@ -20,6 +20,7 @@ from s3zipfs.errors import MountError
 from s3zipfs.fuse import privileges
 
 TYPE = "fuse.s3zipfs"
+_AUTOMOUNT = "autofs"
 DEVICE = Path("/dev/fuse")
 _FUSE_CONF = Path("/etc/fuse.conf")
 _MNT_DETACH = 2  # linux/fs.h
@@ -67,6 +68,12 @@ def mount_at(path: Path) -> MountEntry | None:
     return found
 
 
+def is_automount(path: Path) -> bool:
+    """Whether a mount is awaited there (autofs): who looks at it waits, the one that mounts too."""
+    entries = parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
+    return any(entry.path == path and entry.type == _AUTOMOUNT for entry in entries)
+
+
 def absolute(path: str | Path) -> Path:
     """The path without symbolic links, as the kernel's table shows it.
 
@@ -98,7 +105,7 @@ def check(path: Path, *, allow_other: bool) -> None:
     mounted = mount_at(path)
     if mounted is None:
         _check_directory(path)
-    else:
+    elif mounted.type != _AUTOMOUNT:
         _refuse_unless_dead(mounted)
 
 
@@ -112,6 +119,8 @@ def prepare(path: Path, *, allow_other: bool) -> None:
     """
     _check_system(allow_other=allow_other)
     while (mounted := mount_at(path)) is not None:
+        if mounted.type == _AUTOMOUNT:
+            return
         _refuse_unless_dead(mounted)
         unmount(path)
     _check_directory(path)
@@ -140,6 +149,9 @@ def _check_directory(path: Path) -> None:
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[None]:
     """While a mount is made there: of two commands at once the second is refused, not stacked."""
+    if is_automount(path):  # whose owner asks once
+        yield
+        return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(OSError):  # some network file systems lock nothing
