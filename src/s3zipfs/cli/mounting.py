@@ -80,13 +80,13 @@ def mount(
     if not foreground:
         background.mount(path, settings.log_file)
         return
+    keep_freed_memory()  # before there are threads, that of the log too
     word = background.Word(ready_fd)
     try:
         urls = " ".join(_url(each.url) for each in settings.sources)
         source = urls or settings.endpoint_url or "s3://"
-        mounting = mounter(
-            Plan(path, source, settings.allow_other, settings.exec)
-        )  # before there are threads
+        # Before there are threads as well: capabilities are a thread's own.
+        mounting = mounter(Plan(path, source, settings.allow_other, settings.exec))
         release = _log_to(settings.log_file, settings)
         word.hear()
 
@@ -126,7 +126,6 @@ def _serve(
     *,
     on_ready: Callable[[], None],
 ) -> None:
-    keep_freed_memory()
     notifier = Notifier.from_environment()
     # The store's libraries take most of a second, which the command that waits need not spend as
     # well, nor `umount`.
