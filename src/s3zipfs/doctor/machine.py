@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import stat
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from s3zipfs.archive import libz
 from s3zipfs.doctor.findings import Check, Finding, error, note, ok, warning
 from s3zipfs.doctor.host import Host
 from s3zipfs.errors import MountError
-from s3zipfs.fuse.mountpoint import TYPE, MountEntry, parse_mountinfo
+from s3zipfs.fuse.mountpoint import TYPE, MountEntry, errno_of_statfs, parse_mountinfo
 from s3zipfs.settings import Settings
 
 KERNEL = (5, 4)  # FUSE 7.31, as a mount speaks it
@@ -224,7 +223,7 @@ def mounts(host: Host) -> Iterator[Finding]:
     if not ours:
         yield ok("mounts", "none of s3zipfs on this machine")
     for each in ours:
-        number = _asked(each.path)
+        number = errno_of_statfs(each.path, ANSWER_SECONDS)
         if number in _DEAD:
             remedy = f"s3zipfs umount {each.path}, or mount there again"
             yield error("mounts", f"{each.path} is dead: its process was killed", remedy)
@@ -243,24 +242,3 @@ def _ours(host: Host) -> list[MountEntry]:
     except OSError:
         return []
     return [entry for entry in parse_mountinfo(text) if entry.type == TYPE]
-
-
-def _asked(path: Path) -> int:
-    """The errno of statfs, 0 where it answers.
-
-    In a thread: a caller blocked by a stopped daemon can't be called back.
-    """
-    answer: list[int] = []
-
-    def ask() -> None:
-        try:
-            os.statvfs(path)
-        except OSError as failed:
-            answer.append(failed.errno or errno.EIO)
-        else:
-            answer.append(0)
-
-    thread = threading.Thread(target=ask, name="s3zipfs-doctor-statfs", daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS)
-    return answer[0] if answer else errno.ETIMEDOUT

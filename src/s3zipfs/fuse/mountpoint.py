@@ -169,7 +169,7 @@ def _already(mounted: MountEntry) -> str:
 
 def _refuse_unless_dead(mounted: MountEntry) -> None:
     path = mounted.path
-    number = _asked(path) if mounted.type.startswith("fuse") else 0
+    number = errno_of_statfs(path) if mounted.type.startswith("fuse") else 0
     if number in _DEAD and mounted.type == TYPE:
         return
     if number in _DEAD:
@@ -183,8 +183,8 @@ def _refuse_unless_dead(mounted: MountEntry) -> None:
     raise MountError(_already(mounted))
 
 
-def _asked(path: Path) -> int:
-    """The errno of statfs, which the kernel answers from no cache; ETIMEDOUT without an answer.
+def errno_of_statfs(path: Path, seconds: float = ANSWER_SECONDS) -> int:
+    """That of statfs, which the kernel answers from no cache; 0: well; ETIMEDOUT: no answer.
 
     In a thread: a caller blocked by a stopped daemon can't be called back.
     """
@@ -200,7 +200,7 @@ def _asked(path: Path) -> int:
 
     thread = threading.Thread(target=ask, name="s3zipfs-statfs", daemon=True)
     thread.start()
-    thread.join(ANSWER_SECONDS)
+    thread.join(seconds)
     return answer[0] if answer else errno.ETIMEDOUT
 
 
