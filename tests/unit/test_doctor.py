@@ -326,11 +326,11 @@ def test_dead_mounts_of_ours_are_found(
     made.mounted(path)
     asked = []
 
-    def answer(place: Path) -> int:
+    def answer(place: Path, _seconds: float) -> int:
         asked.append(place)
         return number
 
-    monkeypatch.setattr(machine, "_asked", answer)
+    monkeypatch.setattr(machine, "errno_of_statfs", answer)
     line = only(machine.mounts(made.host()))
     assert line.level is expected
     assert word in line.found + line.remedy
@@ -339,7 +339,7 @@ def test_dead_mounts_of_ours_are_found(
 
 def test_mounts_of_others_are_not_touched(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     made.mounted(Path("/srv/other"), "fuse.sshfs")
-    monkeypatch.setattr(machine, "_asked", lambda _: pytest.fail("asked"))
+    monkeypatch.setattr(machine, "errno_of_statfs", lambda *_: pytest.fail("asked"))
     assert only(machine.mounts(made.host())).level is Level.OK
 
 

@@ -160,7 +160,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., li
             stack.pop()
 
         monkeypatch.setattr(mountpoint, "mount_at", lambda _: stack[-1] if stack else None)
-        monkeypatch.setattr(mountpoint, "_asked", lambda _: number)
+        monkeypatch.setattr(mountpoint, "errno_of_statfs", lambda *_: number)
         monkeypatch.setattr(mountpoint, "unmount", unmount)
         return unmounted
 
@@ -205,9 +205,8 @@ def test_a_mount_that_does_not_answer_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
-    monkeypatch.setattr(mountpoint, "ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(os, "statvfs", lambda _: answer.wait(10))
-    assert mountpoint._asked(tmp_path) == errno.ETIMEDOUT
+    assert mountpoint.errno_of_statfs(tmp_path, 0.05) == errno.ETIMEDOUT
     answer.set()
 
 

@@ -169,7 +169,7 @@ def _already(mounted: MountEntry) -> str:
 
 def _refuse_unless_dead(mounted: MountEntry) -> None:
     path = mounted.path
-    number = errno_of_statfs(path) if mounted.type.startswith("fuse") else 0
+    number = errno_of_statfs(path, ANSWER_SECONDS) if mounted.type.startswith("fuse") else 0
     if number in _DEAD and mounted.type == TYPE:
         return
     if number in _DEAD:
@@ -183,7 +183,7 @@ def _refuse_unless_dead(mounted: MountEntry) -> None:
     raise MountError(_already(mounted))
 
 
-def errno_of_statfs(path: Path, seconds: float = ANSWER_SECONDS) -> int:
+def errno_of_statfs(path: Path, seconds: float) -> int:
     """That of statfs, which the kernel answers from no cache; 0: well; ETIMEDOUT: no answer.
 
     In a thread: a caller blocked by a stopped daemon can't be called back.
