@@ -29,6 +29,8 @@ def tell(request: Request, number: int, node: Node | None, tree: Tree, error: S3
     }
     fields["cause"] = cause = _cause(fields, node, error)
     told = f"{where}: {cause}" if (where := _where(fields)) else cause
+    # Names are anyone's: one line, and nothing that a terminal obeys.
+    told = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in told)
     log.warning("%s: %s: %s", fields["operation"], fields["errno"], told, extra=fields)
 
 
@@ -38,12 +40,13 @@ def _named(node: Node | None, tree: Tree) -> dict[str, Any]:
             member = None
         case Member(info, number):
             member = tree.member_path(node) if number else None
-        case Folder(bucket, prefix):
-            return {"bucket": bucket, "key": prefix}
+        case Folder(endpoint, bucket, prefix):
+            return {"endpoint": endpoint, "bucket": bucket, "key": prefix}
         case _:
             return {}
-    named: dict[str, Any] = {"bucket": info.id.bucket, "key": info.id.key}
-    named["etag"] = info.id.etag.strip('"')
+    oid = info.id
+    named: dict[str, Any] = {"endpoint": oid.endpoint, "bucket": oid.bucket, "key": oid.key}
+    named["etag"] = oid.etag.strip('"')
     if member is not None:
         named["member"] = member.decode(errors="backslashreplace")
     return named
@@ -80,5 +83,4 @@ def _where(fields: dict[str, Any]) -> str:
         words.append(f"[{fields['start']}, {fields['end']})")
     if "entry" in fields:
         words.append(f"name {fields['entry']}")
-    # Names are anyone's: one line, and nothing that a terminal obeys.
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
+    return " ".join(words)

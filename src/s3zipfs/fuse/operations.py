@@ -135,12 +135,13 @@ class Operations:
 
     def _errno(self, request: Request, error: S3ZipError) -> int:
         number = errno.ENOTCONN if self._stopping else errno_of(error)
+        if number in ORDINARY:
+            return number
         try:
             node = self._inodes.node(request.inode)
         except ObjectChanged:
             node = None
-        if number not in ORDINARY:
-            faults.tell(request, number, node, self._tree, error)
+        faults.tell(request, number, node, self._tree, error)
         if isinstance(error, ObjectChanged):
             self._invalidate(node)
         elif isinstance(error, BadMember):
