@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from s3zipfs.cli.mounting import PATH_MAX, _shown_source
 from s3zipfs.errors import MountError
 from s3zipfs.fuse import mounter, mountpoint, privileges
 from s3zipfs.fuse.mounter import Plan
+from s3zipfs.settings import Settings, Source
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -50,6 +52,14 @@ def test_what_libfuse_prints_is_the_cause(
     assert capfd.readouterr().err == ""
 
 
+def test_more_sources_than_the_kernels_table_has_room_for_are_a_number() -> None:
+    few = tuple(Source(url=f"s3://bucket-{number}") for number in range(3))
+    assert _shown_source(Settings(sources=few)) == "s3://bucket-0 s3://bucket-1 s3://bucket-2"
+    numbers = range(PATH_MAX // len("s3://bucket"))
+    many = tuple(Source(url=f"s3://bucket-{number}") for number in numbers)
+    assert _shown_source(Settings(sources=many)) == f"s3://bucket-0 and {len(many) - 1} more"
+
+
 def test_libfuse_that_cannot_be_loaded_is_named() -> None:
     program = "from s3zipfs.fuse import lowlevel"
     done = subprocess.run(
@@ -85,16 +95,20 @@ mount -t tmpfs -o mode=755 tmpfs "$0/dev"
 mknod -m 666 "$0/dev/fuse" c 10 229
 mount --bind "$0/dev/fuse" /dev/fuse
 chmod 711 "$0"
-exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps +sys_admin"$2" \\
-  --ambient-caps +sys_admin"$2" -- "$1" -c "$3" "$0/mnt"
+caps=+sys_admin,+dac_read_search"$2"  # the second one: Python may be in a home that is closed
+exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps "$caps" \\
+  --ambient-caps "$caps" -- "$1" -c "$3" "$0/mnt"
 """
 MOUNTING = """
-import os, sys
+import os, sys, threading
 from pathlib import Path
 from s3zipfs.fuse import mountpoint, privileges
 from s3zipfs.fuse.mounter import Plan, mounter
 path = Path(sys.argv[1])
 assert privileges.may_mount()
+asking = threading.Thread(target=int)  # as it is asked whether a mount is dead
+asking.start()
+asking.join()  # the kernel may list it a moment longer
 mounting = mounter(Plan(path, "s3://a,b", allow_other=True))
 assert not privileges.may_mount() and not privileges.may_unmount()
 assert mountpoint.mount_at(path) is None

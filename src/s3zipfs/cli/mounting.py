@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 KEPT = 8  # one part in so many of the memory is for what was read: the kernel has it too
 FLUSH_SECONDS = 5.0  # at the end, for the disk: at most 64 MiB are waiting
 NEXT_SECONDS = 30.0  # beyond the deadline of a question, for systemd to wait for the next word
+PATH_MAX = 4096  # bytes, NUL included; mount(2) refuses a source that is longer (EINVAL)
 RETRY_SECONDS = 1.0  # from one question at the start to the next (`--retry`)
 
 # Read again when credentials are rotated, from another directory by then.
@@ -83,10 +84,9 @@ def mount(
     keep_freed_memory()  # before there are threads, that of the log too
     word = background.Word(ready_fd)
     try:
-        urls = " ".join(_url(each.url) for each in settings.sources)
-        source = urls or settings.endpoint_url or "s3://"
         # Before there are threads as well: capabilities are a thread's own.
-        mounting = mounter(Plan(path, source, settings.allow_other, settings.exec))
+        plan = Plan(path, _shown_source(settings), settings.allow_other, settings.exec)
+        mounting = mounter(plan)
         release = _log_to(settings.log_file, settings)
         word.hear()
 
@@ -197,6 +197,15 @@ def _tell_of_credentials(endpoint: str, reloaded: Future[bool]) -> None:
         log.warning("%s: the old credentials stay: %s", endpoint, error)
     elif not reloaded.result():
         log.info("%s: the credentials are as they were", endpoint)
+
+
+def _shown_source(settings: Settings) -> str:
+    """The first column of the kernel's table: all sources, where that has room for them."""
+    urls = [_url(each.url) for each in settings.sources]
+    source = " ".join(urls) or settings.endpoint_url or "s3://"
+    if len(os.fsencode(source)) < PATH_MAX:
+        return source
+    return f"{urls[0]} and {len(urls) - 1} more"
 
 
 def _url(source: str) -> str:

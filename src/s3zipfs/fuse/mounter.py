@@ -133,10 +133,10 @@ class _ByChild:
         privileges.drop()
 
     def mount(self) -> int:
-        with self._channel:
+        answer = b""
+        with self._channel, contextlib.suppress(ConnectionError):  # where it was ended
             self._channel.sendall(b"mount")
             self._channel.shutdown(socket.SHUT_WR)
-            answer = b""
             while part := self._channel.recv(_LONGEST):
                 answer += part
         os.waitpid(self._child, 0)
@@ -161,7 +161,7 @@ def _serve(channel: socket.socket, plan: Plan, device: int) -> NoReturn:
         try:
             plan.perform(make)
             answer = _MADE
-        except MountError as error:
+        except (MountError, OSError) as error:
             answer = str(error).encode(errors="backslashreplace")
     finally:
         with contextlib.suppress(OSError):  # nobody waits for it any more

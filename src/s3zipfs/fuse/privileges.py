@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from pathlib import Path
 
 from s3zipfs.errors import MountError
@@ -17,6 +18,7 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 _STATUS = Path("/proc/self/status")
 _TASKS = Path("/proc/self/task")
+_ENDING_SECONDS = 1.0  # for a thread that was joined: the kernel lists it a moment longer
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,8 +41,13 @@ def drop() -> None:
     Raises:
         MountError: threads run already, which would keep theirs; or the kernel refuses.
     """
-    if len(list(_TASKS.iterdir())) > 1:
-        raise MountError("privileges can't be dropped: threads run already, and would keep theirs")
+    give_up = time.monotonic() + _ENDING_SECONDS
+    while len(list(_TASKS.iterdir())) > 1:
+        if time.monotonic() > give_up:
+            raise MountError(
+                "privileges can't be dropped: threads run already, and would keep theirs"
+            )
+        time.sleep(0.001)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if _effective() >> _CAP_SETPCAP & 1:
         number = 0
