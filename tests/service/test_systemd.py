@@ -151,7 +151,9 @@ def test_where_the_endpoint_is_away_it_fails_and_mounts_nothing(installed: Machi
         done = installed.run("systemctl", "start", UNIT, check=False)
         assert done.returncode != 0
         assert installed.mounts("/srv/lab") == []
-        assert installed.show(UNIT, "Result") == "exit-code"
+        wait_until(  # each attempt begins with "success"
+            lambda: installed.show(UNIT, "Result") == "exit-code", seconds=SECONDS, what="why"
+        )
     finally:
         settings.write_text(before)
         installed.run("systemctl", "stop", UNIT)
