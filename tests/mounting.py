@@ -101,6 +101,10 @@ class Mount:
             if mounted_type(self.path) is not None and not self._is_kept:
                 subprocess.run([*self._prefix, "fusermount3", "-uz", str(self.path)], check=False)
 
+    def wait_for_line(self, text: str) -> None:
+        """Until the log has it: a thread of its own writes that, behind the readers' answers."""
+        wait_until(lambda: text in self.log.read_text(), seconds=START_SECONDS, what=text)
+
     def keep(self) -> None:
         """Leave what is mounted as it is when the block ends, dead as it may be."""
         self._is_kept = True

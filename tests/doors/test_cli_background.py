@@ -122,7 +122,8 @@ def test_the_daemon_keeps_nothing_of_its_command(
     leads_to = [str((process / "fd" / number).readlink()) for number in "012"]
     assert leads_to == [os.devnull, os.devnull, str(log)]
     assert (log.stat().st_mode & 0o777, log.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert f"ready: s3://{filled} is mounted at {mountpoint}" in log.read_text()
+    ready = f"ready: s3://{filled} is mounted at {mountpoint}"
+    wait_until(lambda: ready in log.read_text(), seconds=60, what="a line of the log")
     command = (process / "cmdline").read_bytes() + log.read_bytes()
     assert s3server.secret_key.encode() not in command
 

@@ -94,7 +94,7 @@ def test_keys_that_expire_before_new_ones_are_there_are_eacces_until_then(
     expiry.keys.add(role)
     px.tell(expiry.answer, expiry.meets)
     assert failure((case.archive / "deflated").read_bytes) == errno.EACCES
-    assert "expired" in mount_of_role.log.read_text()
+    mount_of_role.wait_for_line("expired")
     write_role(file, s3server)
     healed(case)  # within 10 s
 
@@ -119,6 +119,7 @@ def test_clocks_that_differ_are_eio_and_by_how_much_is_logged(
     opened(case)
     px.tell(an_hour_apart(px), everything)
     assert failure((case.archive / "deflated").read_bytes) == errno.EIO
+    mount.wait_for_line("behind the store's")
     (line, *_) = [text for text in mount.log.read_text().splitlines() if "clock" in text]
     assert "this machine's clock is 1:00:0" in line or "this machine's clock is 0:59:5" in line
     assert "behind the store's" in line

@@ -19,7 +19,7 @@ from faults.cases import OPTIONS, Case, next_case
 from faults.reading import assert_whole, failure, healed, opened
 from faults.roles import Role
 from faults.serviceaccounts import add_service_account, remove_service_account
-from mounting import Mount, wait_until
+from mounting import Mount
 from s3server import S3Server
 
 from s3zipfs.errors import AccessDenied
@@ -297,11 +297,6 @@ def mounted(
         yield Mounted(running, found, role)
 
 
-def wait_for_line(mount: Mount, text: str) -> None:
-    """A log is written by a thread of its own, behind the answers that it tells of."""
-    wait_until(lambda: text in mount.log.read_text(), seconds=SECONDS, what=text)
-
-
 def test_readers_of_a_mount_see_nothing_of_a_rotation(
     mounted: Mounted, accounts: Accounts, numbers: Iterator[int]
 ) -> None:
@@ -329,7 +324,7 @@ def test_readers_of_a_mount_see_nothing_of_a_rotation(
     for reader in readers:
         reader.join(SECONDS)
     assert not failed
-    wait_for_line(mounted.mount, "using new credentials")
+    mounted.mount.wait_for_line("using new credentials")
 
 
 def test_a_mount_without_good_keys_is_eacces_and_recovers_by_itself(
@@ -338,7 +333,7 @@ def test_a_mount_without_good_keys_is_eacces_and_recovers_by_itself(
     case = opened(next_case(mounted.mount.path, numbers))
     accounts.remove(mounted.role)
     assert failure((case.archive / "deflated").read_bytes) == errno.EACCES
-    wait_for_line(mounted.mount, "wrong access key")
+    mounted.mount.wait_for_line("wrong access key")
     mounted.place.write(accounts.add())
     healed(case)  # within 10 s
 
@@ -349,7 +344,7 @@ def test_new_keys_are_used_from_sighup_on(
     case = opened(next_case(mounted.mount.path, numbers))
     mounted.place.write(accounts.add())
     mounted.mount.process.send_signal(signal.SIGHUP)
-    wait_for_line(mounted.mount, "using new credentials")
+    mounted.mount.wait_for_line("using new credentials")
     accounts.remove(mounted.role)
     assert_whole(case)
     assert "wrong access key" not in mounted.mount.log.read_text()

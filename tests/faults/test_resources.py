@@ -51,7 +51,7 @@ def test_without_descriptors_a_call_is_emfile_and_the_next_one_well(
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         assert_whole(another)
         assert len(os.listdir(mounted.path / "many")) > 1000
-        assert "EMFILE" in mounted.log.read_text()
+        mounted.wait_for_line("EMFILE")
 
 
 # The process starts no more threads that answer the kernel while a file exists.
@@ -83,7 +83,7 @@ def test_without_threads_requests_wait_and_none_is_lost(
         with ThreadPoolExecutor(len(paths)) as pool:
             read = list(pool.map(lambda path: (path.name, path.read_bytes()), paths))
         assert all(content == CONTENT[name] for name, content in read)
-        assert "requests wait for a thread" in mounted.log.read_text()
+        mounted.wait_for_line("requests wait for a thread")
         limit.unlink()
         for case in cases:
             assert_whole(case)
