@@ -91,7 +91,9 @@ def read_file(path: Path) -> dict[str, Given]:
         raise SettingsError(f"{path}: {error.strerror}") from error
     if is_writable_by_all(status):
         raise SettingsError(f"{path}: everybody can write it; chmod o-w {path}")
-    places = {keys: f"{path}:{line}" for keys, line in _lines(text)}
+    places: dict[Keys, str] = {}
+    for stands, line in _lines(text):
+        places.setdefault(stands, f"{path}:{line}")
     _refuse_unknown(document, places)
     if (who := readers(status)) is not None and (keys := _secret(document)) is not None:
         place = next(places[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in places)
@@ -113,13 +115,13 @@ def _given(document: dict[str, Any], places: Mapping[Keys, str], folder: Path) -
         for name, value in document.items()
     }
     if tables is not None:
-        moved = [{k: _from_folder(k, v, folder) for k, v in table.items()} for table in tables]
         inner = {
             (keys[1], str(keys[2]) if len(keys) > 2 else ""): place
             for keys, place in places.items()
             if len(keys) > 1 and isinstance(keys[1], int)
         }
         place = places.get((_TABLES, 0)) or places[_TABLES,]
+        moved = _from_folder("sources", tables, folder)
         given["sources"] = Given(moved, place, is_line=True, inner=inner)
     return given
 
@@ -132,11 +134,20 @@ def _refuse_unknown(document: dict[str, Any], places: Mapping[Keys, str]) -> Non
     tables = document.get(_TABLES, [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise SettingsError(f"{places[_TABLES,]}: source: write [[source]], for each one")
-    for number, table in enumerate(tables):
-        for name in table:
-            if name not in Source.model_fields:
-                place = places.get((_TABLES, number, name), places[_TABLES,])
-                raise unknown(name, Source.model_fields, place=f"{place}: source: ")
+    for number, name in _names_in(tables):
+        if name not in Source.model_fields:
+            place = places.get((_TABLES, number, name), places[_TABLES,])
+            raise unknown(name, Source.model_fields, place=f"{place}: source: ")
+    for _, name in _names_in(document.get("sources")):
+        if name not in Source.model_fields:
+            raise unknown(name, Source.model_fields, place=f"{places['sources',]}: source: ")
+
+
+def _names_in(tables: Any) -> Iterator[tuple[int, str]]:
+    """The keys of each table of a list, with its number; nothing of what is no list of tables."""
+    for number, table in enumerate(tables if isinstance(tables, list) else ()):
+        for name in _keys(table):
+            yield number, name
 
 
 def _secret(found: Any, keys: Keys = ()) -> Keys | None:
@@ -161,6 +172,10 @@ def _of_toml(path: Path, text: str, message: str) -> str:
 
 
 def _from_folder(name: str, value: Any, folder: Path) -> Any:
+    if isinstance(value, list) and kind_of(name) is Kind.TABLES:
+        return [_from_folder(name, each, folder) for each in value]
+    if isinstance(value, dict) and kind_of(name) is Kind.TABLES:
+        return {key: _from_folder(key, each, folder) for key, each in value.items()}
     if not isinstance(value, str) or value in {"", NOWHERE} or kind_of(name) is not Kind.PATH:
         return value
     return str(folder / Path(value).expanduser())
@@ -182,7 +197,7 @@ def _lines(text: str) -> Iterator[tuple[Keys, int]]:
             while isinstance(found, dict) and found:
                 ((name, found),) = found.items()
                 within = (*within, name)
-            yield within, start + 1
+                yield within, start + 1
             if isinstance(found, list):
                 counts[within] = counts.get(within, -1) + 1
                 within = (*within, counts[within])
