@@ -23,6 +23,7 @@ from s3zipfs.settings.model import SECRETS, Settings
 from s3zipfs.settings.mountwords import MountWords
 
 _LINE = re.compile(r":\d+$")  # a place in a file
+_HIDDEN = {*SECRETS, "credential_command"}  # whose words may be secrets
 _LONGEST = 60  # characters of a wrong value that are shown
 
 # pydantic's words are for programmers.
@@ -141,7 +142,7 @@ def _told(error: Mapping[str, Any]) -> str:
         return text.removeprefix("Value error, ")  # pydantic's words for our ValueError
     if kind in _WANTED:
         text = f"should be {_WANTED[kind]}"
-    if SECRETS.intersection(map(str, error["loc"])):
+    if _HIDDEN.intersection(map(str, error["loc"])):
         return text
     shown = repr(error["input"])
     return f"{text}, not {shown if len(shown) <= _LONGEST else shown[:_LONGEST] + '…'}"

@@ -41,14 +41,14 @@ def checked_endpoint(url: str) -> str:
     """The URL without a slash at its end.
 
     Raises:
-        ValueError: it is none of HTTP, or holds a password, which is not quoted.
+        ValueError: it is none of HTTP, or holds a user name or password, which are not quoted.
     """
     try:
         parts = urlsplit(url)
         valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
-    if valid and (parts.username is not None or parts.password is not None):
+    if "@" in (parts.netloc if valid else url):
         raise ValueError("holds a user name or password; keys have own settings")
     if not valid or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is no URL like https://minio.example.org:9000")
