@@ -77,10 +77,10 @@ def _take(words: MountWords, word: str) -> None:
             "an env file"
         )
     if name == "config" and value:
-        words.config = value
+        words.config = str(absolute(value)) if value.endswith(".toml") else value
         return
     if name == "env_file" and value:
-        words.env_file = Path(value).expanduser().absolute()
+        words.env_file = absolute(value)
         return
     switch = name.removeprefix("no" if name == "noexec" else "no_")
     if not equals and switch in _NAMES and kind_of(switch) is Kind.SWITCH:
