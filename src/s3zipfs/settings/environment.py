@@ -90,14 +90,18 @@ def read_env_file(path: Path) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"env file {path}: {error}") from error
     with _lock:
-        for name, read in _from_files.items():
-            if os.environ.get(name) == read.value:
-                del os.environ[name]
+        ours = {name for name, read in _from_files.items() if os.environ.get(name) == read.value}
+        taken = {
+            name: value
+            for name, value in found.items()
+            if value is not None and (name in ours or name not in os.environ)
+        }
+        # What stays is never away in between: botocore may look for keys at this moment.
+        for name in ours - taken.keys():
+            del os.environ[name]
+        os.environ.update(taken)
         _from_files.clear()
-        for name, given in found.items():
-            if given is not None and name not in os.environ:
-                os.environ[name] = given
-                _from_files[name] = _FromFile(given, path)
+        _from_files.update({name: _FromFile(value, path) for name, value in taken.items()})
     secrets = {variable for name in SECRETS for variable in variables_of(name)}
     if (who := readers(status)) is not None and found.keys() & {*secrets, *_AWS_SECRETS}:
         return f"env file {path}: {who} can read the secrets in it; chmod 600 {path}"
