@@ -187,6 +187,7 @@ class MountSettings(BaseModel):
     retry: float = Field(
         default=0.0,
         ge=0,
+        allow_inf_nan=False,
         description="seconds for which a mount goes on asking at its start, while the endpoint is "
         "out of reach",
     )
@@ -218,10 +219,16 @@ class ReadingSettings(BaseModel):
 
     # Time
     timeout: float = Field(
-        default=60.0, gt=0, description="seconds without progress after which an operation fails"
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds without progress after which an operation fails",
     )
     ttl: float = Field(
-        default=30.0, ge=0, description="seconds for which a listing or a missing name is believed"
+        default=30.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds for which a listing or a missing name is believed",
     )
     immutable: bool = Field(
         default=False,
