@@ -15,7 +15,16 @@ from pydantic import SecretStr
 from s3zipfs.cli.errors import FAILED, line_of
 from s3zipfs.cli.options import command_line_of, mount_options, store_options, warn
 from s3zipfs.errors import SettingsError
-from s3zipfs.settings import Loaded, Settings, Source, all_names, load
+from s3zipfs.settings import (
+    NOWHERE,
+    Kind,
+    Loaded,
+    Settings,
+    Source,
+    all_names,
+    kind_of,
+    load,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -119,7 +128,7 @@ def _settings(loaded: Loaded) -> Iterator[_Shown]:
     for name in Settings.model_fields:
         if name != "sources" or not loaded.settings.sources:
             value = getattr(loaded.settings, name)
-            yield _Shown(name, _plain(value), loaded.places.get(name))
+            yield _Shown(name, _plain(name, value), loaded.places.get(name))
 
 
 def _source(loaded: Loaded, number: int) -> Iterator[_Shown]:
@@ -128,11 +137,16 @@ def _source(loaded: Loaded, number: int) -> Iterator[_Shown]:
     for name in Source.model_fields:
         if name in source.model_fields_set:
             place = loaded.source_places.get((number, name), where)
-            yield _Shown(name, _plain(getattr(source, name)), place)
+            yield _Shown(name, _plain(name, getattr(source, name)), place)
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
+    """As a settings file has it; None for what is not set."""
     match value:
+        case None if name == "cache_dir":
+            return NOWHERE
+        case int() if kind_of(name) is Kind.MODE:
+            return f"{value:03o}"
         case SecretStr():
             return MASK
         case Path():
@@ -140,6 +154,6 @@ def _plain(value: Any) -> Any:
         case str():
             return _USER.sub(MASK, value)
         case tuple():
-            return [_plain(each) for each in value]
+            return [_plain(name, each) for each in value]
         case _:
             return value

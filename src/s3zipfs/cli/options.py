@@ -35,6 +35,7 @@ _METAVARS = {
     Kind.NUMBER: "S",
     Kind.PATH: "FILE",
     Kind.PATTERNS: "PATTERN",
+    Kind.MODE: "MODE",
     Kind.TEXT: "NAME",
 }
 _OWN_METAVARS = {
@@ -43,9 +44,6 @@ _OWN_METAVARS = {
     "cache_dir": "DIR",
     "uid": "USER",
     "gid": "GROUP",
-    "umask": "MODE",
-    "file_mode": "MODE",
-    "dir_mode": "MODE",
 }
 
 

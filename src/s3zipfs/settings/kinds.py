@@ -21,6 +21,7 @@ class Kind(enum.Enum):
     NUMBER = "a number"
     PATH = "a path"
     PATTERNS = "patterns"
+    MODE = "octal digits, in quotes in a file"
     CHOICE = "one of some words"
     TABLES = "tables, or URLs"
     TEXT = "text"
@@ -33,7 +34,9 @@ def kind_of(name: str) -> Kind:
     rules = [each.func for each in described.metadata if isinstance(each, BeforeValidator)]
     if bytes_of in rules:
         return Kind.SIZE
-    if {bits_of, uid_of, gid_of} & set(rules):
+    if bits_of in rules:
+        return Kind.MODE
+    if {uid_of, gid_of} & set(rules):
         return Kind.TEXT
     for wanted, kind in _BY_TYPE.items():
         if wanted in types:
