@@ -192,6 +192,13 @@ def test_ten_thousand_objects_that_fail_are_a_few_lines_too() -> None:
     assert summary.getMessage().startswith(f"… {10_000 - MOST_OF_TEMPLATE} more suppressed")
 
 
+def test_an_object_that_fails_often_leaves_room_for_the_first_fault_of_another() -> None:
+    limit = RateLimit(Clock())
+    for _ in range(10 * MOST_OF_TEMPLATE):
+        limit.admits(failing_read("x.zip"))
+    assert limit.admits(failing_read("y.zip"))
+
+
 def test_a_fault_is_told_again_when_its_minute_is_over() -> None:
     clock = Clock()
     limit = RateLimit(clock)

@@ -44,6 +44,7 @@ class RateLimit:
         about = _object(record)
         now = self._clock()
         with self._lock:
+            windows = []
             for key, most in ((template, MOST_OF_TEMPLATE), ((*template, about), MOST_OF_ONE)):
                 window = self._windows.get(key)
                 if window is None:
@@ -53,6 +54,9 @@ class RateLimit:
                     window.last = record.getMessage()
                     window.fields = fields_of(record)
                     return False
+                windows.append(window)
+            # Only what is written counts: one object's many faults leave room for another's first.
+            for window in windows:
                 window.said += 1
         return True
 
