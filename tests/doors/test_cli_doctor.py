@@ -22,10 +22,12 @@ from tlsproxy import TlsProxy
 
 from s3zipfs.cli.doctor import EXIT_CODES
 from s3zipfs.doctor import endpoint as steps
+from s3zipfs.doctor.account import account
 from s3zipfs.doctor.endpoint import Endpoint
 from s3zipfs.doctor.findings import Checkup, Finding, Level
 from s3zipfs.doctor.host import Host
 from s3zipfs.settings import Settings, load_settings
+from s3zipfs.stores.s3.connection import Connection
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -388,7 +390,7 @@ def test_json_has_a_line_for_each_finding(s3server: S3Server, filled: str, tmp_p
 
 def test_an_error_ends_with_1(tmp_path: Path) -> None:
     done = s3zipfs(
-        "doctor", "--endpoint-url", "http://127.0.0.1:9", environment={"HOME": str(tmp_path)}
+        *DOCTOR, "--endpoint-url", "http://127.0.0.1:9", environment={"HOME": str(tmp_path)}
     )
     assert done.returncode == 1
     (line,) = [each for each in done.stdout.splitlines() if "port 9" in each]
@@ -444,6 +446,13 @@ def test_a_command_that_never_prints_keys_does_not_hang_it(
     assert done.returncode == 1
     (line,) = [each for each in done.stdout.splitlines() if "no answer within" in each]
     assert line.startswith("error ")
+
+
+def test_a_command_that_never_prints_keys_is_run_once() -> None:
+    settings = load_settings(endpoint_url="http://127.0.0.1:9", credential_command="sleep 600")
+    (line,) = account(settings, Connection(settings), None, seconds=1.0)
+    assert (line.about, line.level) == ("credentials", Level.ERROR)
+    assert "no answer within 1 s" in line.found
 
 
 def test_what_is_typed_wrong_is_one_line(tmp_path: Path) -> None:

@@ -402,6 +402,7 @@ def test_no_cache_is_a_note(made: Machine) -> None:
     ("mode", "expected"),
     [
         (0o600, Level.OK),
+        (0o640, Level.ERROR if os.getuid() else Level.OK),  # root's group may be let in
         (0o644, Level.ERROR),
         (0o602, Level.ERROR),
     ],
@@ -426,6 +427,15 @@ def test_secrets_that_others_can_read_are_an_error(
     assert len(found) == 4
     assert all("SECRET" not in each.found for each in found)
     assert (expected is Level.ERROR) == all("chmod 600" in each.remedy for each in found)
+
+
+def test_the_folder_of_mc_is_the_one_that_its_variable_names(made: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("SECRET")
+    path.chmod(0o604)
+    host = made.host(HOME=str(tmp_path / "home"), MC_CONFIG_DIR=str(tmp_path))
+    line = only(folders.secret_files(host, load_settings(), env_file=None, files=()))
+    assert (line.level, line.remedy) == (Level.ERROR, f"chmod 600 {path}")
 
 
 def test_a_settings_file_may_be_read_and_not_changed_by_all(made: Machine, tmp_path: Path) -> None:

@@ -32,8 +32,15 @@ def account(
     """One signed request, within that time: the source's first name, or all buckets."""
     if connection.is_anonymous:
         yield note("credentials", "none are sent: requests are unsigned")
-    elif (place := asyncio.run(_place(connection, seconds))) is not None:
-        yield ok("credentials", f"found: {_PLACES.get(place, place)}")
+    else:
+        try:
+            place = asyncio.run(_place(connection, seconds))
+        except TimeoutError:  # the request would wait for them once more
+            found = f"no answer within {seconds:g} s from where they are"
+            yield error("credentials", found, "see what that waits for")
+            return
+        if place is not None:
+            yield ok("credentials", f"found: {_PLACES.get(place, place)}")
     try:
         told = asyncio.run(_ask(settings, source, seconds))
     except ClockDiffers as failed:
@@ -49,10 +56,16 @@ def account(
 
 
 async def _place(connection: Connection, seconds: float) -> str | None:
-    """Botocore's name of where the credentials are from; None where none were got."""
+    """Botocore's name of where the credentials are from; None where none were got.
+
+    Raises:
+        TimeoutError: it was not known in time. A command that was run for them is ended.
+    """
     try:
         async with asyncio.timeout(seconds):
             found = await connection.session.get_credentials()
+    except TimeoutError:
+        raise
     except Exception:  # noqa: BLE001 - the request that follows tells what is wrong
         return None
     return None if found is None else str(found.method)

@@ -12,6 +12,7 @@ from s3zipfs.doctor.findings import Check, Finding, error, note, ok, warning
 from s3zipfs.doctor.host import Host
 from s3zipfs.fuse.mountpoint import parse_mountinfo
 from s3zipfs.settings import ConnectionSettings, Settings
+from s3zipfs.settings.private import is_writable_by_all, readers
 
 LEFT_FREE = 0.05  # of a file system, by the cache itself
 NETWORK = (
@@ -31,7 +32,6 @@ _GIB = 1 << 30
 _AWS = (
     ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
     ("AWS_CONFIG_FILE", ".aws/config"),
-    ("", ".mc/config.json"),
 )
 _SECRET_SETTINGS = ("access_key_file", "secret_key_file", "session_token_file", "client_key")
 
@@ -113,12 +113,11 @@ def secret_files(
             yield warning("secret files", f"{path}: {failed.strerror}", "let the mount's user in")
             continue
         told += 1
-        if mode.st_mode & stat.S_IWOTH:
+        who = None if path in files else readers(mode)
+        if is_writable_by_all(mode):
             yield error("secret files", f"{path}: everybody can change it", f"chmod 600 {path}")
-        elif path not in files and mode.st_mode & stat.S_IROTH:
-            yield error("secret files", f"{path}: everybody can read it", f"chmod 600 {path}")
-        elif path not in files and mode.st_mode & stat.S_IRGRP and mode.st_uid != 0:
-            yield warning("secret files", f"{path}: its group can read it", f"chmod 600 {path}")
+        elif who is not None:
+            yield error("secret files", f"{path}: {who} can read it", f"chmod 600 {path}")
         else:
             yield ok("secret files", f"{path}: mode {stat.S_IMODE(mode.st_mode):04o}")
     if not told:
@@ -137,6 +136,8 @@ def _of_settings(settings: Settings) -> Iterator[Path]:
 def _of_libraries(host: Host) -> Iterator[Path]:
     home = Path(host.environment.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111
     for variable, usual in _AWS:
-        given = host.environment.get(variable, "") if variable else ""
+        given = host.environment.get(variable, "")
         if given != os.devnull:
             yield Path(given).expanduser() if given else home / usual
+    folder = host.environment.get("MC_CONFIG_DIR")
+    yield (Path(folder) if folder else home / ".mc") / "config.json"
