@@ -102,6 +102,10 @@ IN_FILES = [
           'endpoint_url = "minio:9000"'),
     Wrong("{F}:1: endpoint_url: holds a user name or password; keys have own settings",
           f'endpoint_url = "http://me:{SECRET}@minio:9000"'),
+    Wrong("{F}:1: endpoint_url: holds a user name or password; keys have own settings",
+          f'endpoint_url = "http://me:{SECRET}@minio:90000"  # no port either'),
+    Wrong("{F}:1: credential_command: should be text", f'credential_command = ["{SECRET}"]'),
+    Wrong("{F}:1: timeout: should be a finite number, not inf", "timeout = inf"),
     Wrong("{F}:1: ca_bundle: is empty; give a path", 'ca_bundle = ""'),
     Wrong("{F}:1: ca_bundle: {D}/no.crt: No such file or directory", 'ca_bundle = "no.crt"'),
     Wrong("{F}:1: secret_key_file: should be a path, not 5", "secret_key_file = 5"),
@@ -121,6 +125,9 @@ IN_FILES = [
     Wrong("{F}:4: source: ttl: no such setting", '[[source]]\nurl = "s3://a"\n\nttl = 5\n'),
     Wrong("{F}:5: source: name: 'a/b' is no name of a directory",
           '[[source]]\nurl = "s3://a"\n[[source]]\nurl = "s3://b"\nname = "a/b"\n'),
+    Wrong("{F}:1: source: secret-key: no such setting; did you mean secret_key?",
+          f'sources = [{{ url = "s3://a", secret-key = "{SECRET}" }}]'),
+    Wrong("{F}:2: nowhere: no such setting", "ttl = 5\n[nowhere.deeper]\nttl = 5\n"),
     Wrong("{F}:1: source: write [[source]], for each one", '[source]\nurl = "s3://a"\n'),
     Wrong("{F}:1: sources: give these or [[source]], not both",
           'sources = ["s3://a"]\n[[source]]\nurl = "s3://b"\n'),
@@ -296,6 +303,19 @@ def test_what_is_shown_may_be_a_settings_file_and_masks_secrets(
     assert SECRET not in json.dumps(told)
 
 
+def test_what_is_shown_means_the_same_as_a_settings_file(folders: tuple[Path, Path]) -> None:
+    path = write(
+        folders[1] / "lab.toml",
+        "umask = '027'\nfile_mode = '040'\ndir_mode = '550'\nuid = 5\ncache_dir = 'none'\n"
+        "sources = ['s3://a', { url = 's3://b', name = 'c', ca_bundle = 'ca.crt' }]\n",
+    )
+    given = load("lab").settings
+    assert given.sources[1].ca_bundle == path.parent / "ca.crt", "counted from the file's folder"
+    shown = CliRunner().invoke(cli, ["config", "show", "lab"]).stdout
+    write(path, shown)
+    assert load("lab").settings.model_dump() == given.model_dump()
+
+
 def test_check_without_a_name_checks_all(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -350,6 +370,30 @@ def test_words_have_names_with_either_dash_and_values_with_commas(tmp_path: Path
         False,
         False,
     )
+
+
+def test_a_settings_file_among_the_words_is_the_same_in_every_directory(tmp_path: Path) -> None:
+    assert parse_words(["config=lab.toml"]).config == str(tmp_path / "lab.toml")
+    assert parse_words(["config=lab"]).config == "lab"
+
+
+def test_a_variable_of_an_env_file_is_never_away_while_the_file_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / ".env", "STORAGE_SECRET_KEY=old\nS3ZIPFS_TTL=5\n")
+    load(env_file=path)
+    removed: list[bytes] = []
+    unset = os.unsetenv
+
+    def remove(name: bytes) -> None:
+        removed.append(name)
+        unset(name)
+
+    monkeypatch.setattr(os, "unsetenv", remove)
+    write(path, "STORAGE_SECRET_KEY=new\n")
+    load(env_file=path)
+    assert os.environ["STORAGE_SECRET_KEY"] == "new"
+    assert removed == [b"S3ZIPFS_TTL"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
