@@ -333,6 +333,13 @@ def test_check_without_a_name_checks_all(
     assert json.loads(told.out) == {"name": path, "files": [path], "error": None}
 
 
+def test_variables_that_are_of_others_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load().settings
+    for name in ("VERSION", "PORT", "SERVICE_HOST", "IMAGE", "MOUNT"):
+        monkeypatch.setenv(f"S3ZIPFS_{name}", "1")
+    assert load().settings == before
+
+
 def test_words_of_fstab_that_are_others_are_passed_over() -> None:
     words = parse_words(
         [

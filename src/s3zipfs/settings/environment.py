@@ -17,7 +17,9 @@ from s3zipfs.settings.model import SECRETS, Settings
 from s3zipfs.settings.private import readers
 
 PREFIX = "S3ZIPFS_"
-_SLIP = 0.8  # of difflib: a name as near as this to a setting's is a slip, else it is another's
+# Of difflib: a name as near as this to a setting's is a slip, else it is another's, as
+# S3ZIPFS_VERSION is an image's and S3ZIPFS_PORT of a service that Kubernetes tells of.
+_SLIP = 0.8
 _AWS_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -59,8 +61,9 @@ def read_environment() -> dict[str, Given]:
         if found is not None:
             given[name] = found
     for variable in sorted(present.keys() - ours):
+        name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(PREFIX) and difflib.get_close_matches(
-            variable, ours, n=1, cutoff=_SLIP
+            name, Settings.model_fields, n=1, cutoff=_SLIP
         ):
             raise unknown(variable, ours)
     return given
