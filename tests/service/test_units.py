@@ -38,6 +38,14 @@ def test_no_directive_starts_a_mount_namespace_that_would_hide_the_mount(name: s
     assert not [line for line in lines if line.partition("=")[0] in HIDING]
 
 
+def test_what_is_roots_in_the_unit_loads_nothing_from_the_daemons_home() -> None:
+    lines = (SYSTEMD / "s3zipfs@.service").read_text().splitlines()
+    called = [line.partition("=")[2] for line in lines if "=-+" in line]
+    assert len(called) == 2
+    for each in called:  # systemd sets HOME by User= for these too: Python has a user site there
+        assert each.startswith("-+/usr/bin/env -u XDG_CONFIG_HOME HOME=/ ")
+
+
 @pytest.mark.parametrize("name", ["srv-lab.mount", "srv-lab.automount", "s3zipfs-user@.service"])
 def test_systemd_reads_the_others_without_a_word(analyze: str, tmp_path: Path, name: str) -> None:
     for each in SYSTEMD.iterdir():
