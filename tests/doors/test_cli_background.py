@@ -128,6 +128,19 @@ def test_the_daemon_keeps_nothing_of_its_command(
     assert s3server.secret_key.encode() not in command
 
 
+def test_a_variable_that_is_empty_still_says_nothing_when_settings_are_read_again(
+    s3server: S3Server, filled: str, mountpoint: Path, tmp_path: Path
+) -> None:
+    environment = {**keys_of(s3server), "S3ZIPFS_ACCESS_KEY_FILE": ""}
+    log = tmp_path / "log"
+    options = ("--endpoint-url", s3server.endpoint, "--log-file", str(log))
+    done = s3zipfs("mount", f"s3://{filled}", str(mountpoint), *options, environment=environment)
+    assert done.returncode == 0, done.stderr
+    os.kill(daemon_of(mountpoint), signal.SIGHUP)
+    wait_until(lambda: "credentials" in log.read_text(), seconds=60, what="a line of the log")
+    assert "the credentials are as they were" in log.read_text()
+
+
 def test_a_command_without_standard_streams_mounts(
     s3server: S3Server, filled: str, mountpoint: Path
 ) -> None:

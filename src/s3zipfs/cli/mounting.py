@@ -25,7 +25,7 @@ from s3zipfs.fuse.mounter import Mounter, Plan, mounter
 from s3zipfs.fuse.notify import Notifier
 from s3zipfs.fuse.shown import Shown
 from s3zipfs.malloc import keep_freed_memory
-from s3zipfs.settings import Kind, Settings, kind_of, variables_of
+from s3zipfs.settings import NOWHERE, Kind, Settings, kind_of, variables_of
 from s3zipfs.waiting import Wait
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _leave_directory() -> None:
     """Keep no directory busy that the command was started in, and no session."""
     paths = [name for name in Settings.model_fields if kind_of(name) is Kind.PATH]
     for name in [*_FILES, *(variable for path in paths for variable in variables_of(path))]:
-        if os.environ.get(name, "none") != "none":
+        if os.environ.get(name, "") not in {"", NOWHERE}:
             os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
     os.chdir("/")
     if os.getsid(0) != os.getpid():  # an automount, which is made by now
