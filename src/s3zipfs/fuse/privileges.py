@@ -1,4 +1,4 @@
-"""What this process may do to mounts, and how it gives that up (capabilities(7), prctl(2))."""
+"""What this process may do, and how it gives that up (capabilities(7), prctl(2), proc(5))."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def may_mount() -> bool:
 def may_unmount() -> bool:
     """The same, or fusermount3 may be asked: its privileges are those of a setuid program."""
     return may_mount() or _status("NoNewPrivs") != "1"
+
+
+def umask() -> int:
+    """The permissions that new files don't get. umask(2) tells it by changing it, for all threads."""
+    return int(_status("Umask"), 8)  # Linux 4.7
 
 
 def drop() -> None:

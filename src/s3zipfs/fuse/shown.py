@@ -6,6 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 
+from s3zipfs.fuse import privileges
 from s3zipfs.settings import Settings
 
 
@@ -25,7 +26,7 @@ class Shown:
         return cls(
             os.getuid() if settings.uid is None else settings.uid,
             os.getgid() if settings.gid is None else settings.gid,
-            _umask() if settings.umask is None else settings.umask,
+            privileges.umask() if settings.umask is None else settings.umask,
             settings.file_mode,
             settings.dir_mode,
         )
@@ -38,9 +39,3 @@ class Shown:
         """`st_mode` of what has these permissions of its own."""
         given = self.mode_for(kind)
         return kind | (permissions & ~self.umask if given is None else given)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
