@@ -33,8 +33,9 @@ def may_unmount() -> bool:
 
 
 def umask() -> int:
-    """The permissions that new files don't get. umask(2) tells it by changing it, for all threads."""
-    return int(_status("Umask"), 8)  # Linux 4.7
+    """The permissions that new files don't get."""
+    # os.umask tells it by changing it, for all threads. This line is there since Linux 4.7.
+    return int(_status("Umask"), 8)
 
 
 def drop() -> None:
