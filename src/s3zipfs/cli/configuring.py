@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from pydantic import SecretStr
@@ -25,8 +25,6 @@ from s3zipfs.settings import (
     kind_of,
     load,
 )
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 MASK = "********"
 _USER = re.compile(r"(?<=://)[^/@]*(?=@)")  # in a URL: it may hold a password

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,8 @@ EXIT_CODES = {Level.OK: 0, Level.NOTE: 0, Level.WARNING: 3, Level.ERROR: 1}
 
 _COLOURS = {Level.OK: "green", Level.NOTE: "blue", Level.WARNING: "yellow", Level.ERROR: "red"}
 _WIDEST = len("warning")
-_OF_A_STEP = (
-    0.8  # of the time for a line: what a step of the network's is given, to say what it met
-)
+# Of the time for a line: what a step of the network's is given, to say what it met.
+_OF_A_STEP = 0.8
 
 
 @click.command(short_help="Check machine, endpoint and credentials; say what to do.")
@@ -97,7 +95,8 @@ def _checks(
 
 
 def _show(finding: Finding, *, as_json: bool) -> Level:
-    level, about, found, remedy = finding.level, *map(one_line, _texts(finding))
+    level = finding.level
+    about, found, remedy = map(one_line, (finding.about, finding.found, finding.remedy))
     if as_json:
         told = {"level": level.name.lower(), "about": about, "found": found, "remedy": remedy}
         click.echo(json.dumps(told))
@@ -105,7 +104,3 @@ def _show(finding: Finding, *, as_json: bool) -> Level:
     word = click.style(f"{level.name.lower():{_WIDEST}}", fg=_COLOURS[level])
     click.echo(f"{word}  {about}: {found}{f' — {remedy}' if remedy else ''}")
     return level
-
-
-def _texts(finding: Finding) -> Iterator[str]:
-    yield from (finding.about, finding.found, finding.remedy)
