@@ -11,9 +11,12 @@ from typing import Any, cast
 
 import pytest
 
+from s3zipfs.cli import mounting
 from s3zipfs.fuse.crew import Crew
 from s3zipfs.fuse.heartbeat import Heartbeat
 from s3zipfs.fuse.notify import Notifier
+from s3zipfs.settings import load_settings
+from s3zipfs.waiting import Wait
 
 Heard = Callable[[], list[str]]
 
@@ -134,6 +137,16 @@ def test_a_crew_that_stands_by_reads_and_one_that_is_stuck_does_not() -> None:
         assert begun.acquire(timeout=30)
     assert crew.progress() == (0, 2)
     go_on.set()
+
+
+def test_systemd_waits_for_the_first_answer_of_the_store_as_long_as_we_do(heard: Heard) -> None:
+    class Answers:
+        def check(self, _wait: Wait) -> None:
+            pass
+
+    settings = load_settings(timeout=500)
+    mounting._check(cast("Any", Answers()), settings, Notifier.from_environment())
+    assert heard() == ["STATUS=asking the endpoint", "EXTEND_TIMEOUT_USEC=530000000"]
 
 
 def test_nobody_listens_without_a_watchdog(heard: Heard) -> None:

@@ -159,6 +159,8 @@ def _check(tree: Tree, settings: Settings, notifier: Notifier) -> None:
     What it does answer ends this: a bucket that is missing, a key that is refused.
     """
     give_up = None
+    # The deadline may be longer than TimeoutStartSec=.
+    notifier.waiting("asking the endpoint", settings.timeout + NEXT_SECONDS)
     while True:
         try:
             return tree.check(Wait(settings.timeout))
