@@ -24,7 +24,8 @@ test: $(VENV) tools corpora ## all tests, with a real MinIO where Go can build o
 	@$(BIN)/pytest -m "not environment" $(ARGS)
 
 test-zarr: $(VENV) $(ZARR2_ENV) $(ECOSYSTEM_ENV) tools ## every Zarr door, into docs/compatibility.md (ARGS= for pytest)
-	@scripts/bootstrap-system.sh fusermount3:fuse3 zip:zip 7z:p7zip-full redis-server:redis-server
+	@scripts/bootstrap-system.sh fusermount3:fuse3 zip:zip 7z:p7zip-full redis-server:redis-server \
+		gdalinfo:gdal-bin
 	@scripts/tools-ferretdb.sh
 	@$(if $(ARGS),,rm -rf .tools/compatibility)
 	@status=0; $(BIN)/pytest --compatibility tests/zarr $(ARGS) || status=$$?; \

@@ -6,13 +6,15 @@ Their Python starts twice: to write the archives (ecosystem_write.py), and to re
 
 from __future__ import annotations
 
+import subprocess
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from environments import Environment, Results, Served, rows_of
+from environments import Environment, Results, Served, find_program, rows_of, skip_without
 from faults.px import Proxy, gets, lists
 from hierarchies import Place
 from mounting import wait_until
@@ -105,6 +107,26 @@ def keep_index(options: dict[str, Any], archive: str, cache: Path) -> None:
 )
 def test_a_program_reads_members(read: Read, row: str) -> None:
     read.results.check(row)
+
+
+@pytest.mark.row(SECTION, "`gdalinfo -checksum` on a GeoTIFF member")
+def test_gdalinfo_finds_what_it_finds_in_a_local_file(
+    written: Path, serve: Callable[[Path], Served], tmp_path: Path
+) -> None:
+    gdalinfo = find_program("gdalinfo")
+    if gdalinfo is None:
+        skip_without("no gdalinfo: apt install gdal-bin")
+    with zipfile.ZipFile(written / "tables.zip") as archive:
+        archive.extract("image.tif", tmp_path)
+
+    def told(folder: Path) -> str:
+        command = [gdalinfo, "-checksum", "image.tif"]
+        return subprocess.check_output(command, cwd=folder, text=True, timeout=120)
+
+    expected = told(tmp_path)
+    assert expected.count("Checksum=") == 3
+    mounted = serve(written).path
+    assert told(mounted / "tables.zip") == told(mounted / "tables-deflated.zip") == expected
 
 
 @pytest.mark.parametrize(

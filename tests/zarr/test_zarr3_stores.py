@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from hierarchies import (
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import (
     FsspecStore,
+    GpuMemoryStore,
     LocalStore,
     LoggingStore,
     MemoryStore,
@@ -166,11 +168,20 @@ def test_every_key_is_copied_into_memory(place: Place, opens: Opens) -> None:
     assert_whole(zarr.open_group(target, mode="r"))
 
 
-async def copy(source: zarr.abc.store.Store, target: MemoryStore) -> None:
+async def copy(source: zarr.abc.store.Store, target: MemoryStore | GpuMemoryStore) -> None:
     async for key in source.list():
         value = await source.get(key, prototype=default_buffer_prototype())
         assert value is not None
         await target.set(key, value)
+
+
+@pytest.mark.row(
+    "zarr 3", "copies into `GpuMemoryStore`", reason="zarr asks for cupy, and that for a GPU"
+)
+@pytest.mark.skipif(find_spec("cupy") is not None, reason="with cupy it takes values")
+def test_a_store_of_the_gpu_takes_nothing_without_cupy(place: Place) -> None:
+    with pytest.raises(ImportError, match="cupy"):
+        asyncio.run(copy(local(place), GpuMemoryStore()))
 
 
 @pytest.mark.row("zarr 3", "`zarr.from_array` into `MemoryStore`")
