@@ -129,4 +129,4 @@ def test_without_a_directory_there_is_nothing_to_show() -> None:
 
 def test_a_bound_that_is_too_small_is_refused(tmp_path: Path) -> None:
     done = s3zipfs("cache", "info", "--cache-dir", str(tmp_path), "--cache-size", "1M")
-    assert_one_line(done, "cache_size", "64M", code=2)
+    assert_one_line(done, "--cache-size", "64M", code=2)

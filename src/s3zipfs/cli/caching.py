@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from s3zipfs.cache import upkeep
-from s3zipfs.cli.options import SIZE, cache_options
+from s3zipfs.cli.options import SIZE, cache_options, settings_of
 from s3zipfs.errors import SettingsError
-from s3zipfs.settings import DEFAULT_CACHE_SIZE, Settings, load_settings
-
-F = TypeVar("F", bound=Callable[..., Any])
+from s3zipfs.settings import DEFAULT_CACHE_SIZE, Settings
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -30,7 +27,7 @@ def cache() -> None:
 @cache_options
 def info(as_json: bool, **options: Any) -> None:
     """Show what is used, and the bounds."""
-    settings = load_settings(**options)
+    settings = settings_of(options)
     _show(_folder(settings), settings, as_json=as_json)
 
 
@@ -40,7 +37,7 @@ def info(as_json: bool, **options: Any) -> None:
 @cache_options
 def prune(to: int | None, as_json: bool, **options: Any) -> None:
     """Remove what was not used for longest, until the bounds hold; show what is left."""
-    settings = load_settings(**options)
+    settings = settings_of(options)
     folder = _folder(settings)
     upkeep.prune_blocks(folder, _most(settings) if to is None else to)
     upkeep.prune_indexes(folder, settings.index_cache_size if to is None else to)
@@ -52,7 +49,7 @@ def prune(to: int | None, as_json: bool, **options: Any) -> None:
 @cache_options
 def clear(as_json: bool, **options: Any) -> None:
     """Remove all of it; mounts that are running fetch it again."""
-    settings = load_settings(**options)
+    settings = settings_of(options)
     folder = _folder(settings)
     upkeep.clear(folder)
     _show(folder, settings, as_json=as_json)

@@ -10,8 +10,6 @@ from s3zipfs.settings.given import Given
 from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.loading import Loaded, load, load_settings
 from s3zipfs.settings.model import (
-    CREDENTIALS,
-    DEFAULT_ARCHIVES,
     SECRETS,
     ConnectionSettings,
     MountSettings,
@@ -24,8 +22,6 @@ from s3zipfs.settings.urls import SCHEMES, Place, checked_endpoint, parse_source
 from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, NOWHERE, absolute, parse_size
 
 __all__ = [
-    "CREDENTIALS",
-    "DEFAULT_ARCHIVES",
     "DEFAULT_CACHE_SIZE",
     "NOWHERE",
     "SCHEMES",
