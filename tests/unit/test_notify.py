@@ -26,7 +26,7 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     """The lines of the next message."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(10)
+        manager.settimeout(60)  # however busy the machine is
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         yield lambda: manager.recv(4096).decode().split("\n")
 
@@ -55,7 +55,7 @@ def test_each_state_is_told_in_the_words_of_sd_notify(heard: Heard) -> None:
 def test_an_abstract_socket_is_spoken_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0s3zipfs-test-" + str(os.getpid()))
-        manager.settimeout(10)
+        manager.settimeout(60)  # however busy the machine is
         monkeypatch.setenv("NOTIFY_SOCKET", f"@s3zipfs-test-{os.getpid()}")
         Notifier.from_environment().alive()
         assert manager.recv(100) == b"WATCHDOG=1"
