@@ -85,10 +85,14 @@ def why_not() -> str | None:
         return "a systemd of its own takes root"
     if not SYSTEMD.exists():
         return "no systemd is installed (apt install systemd)"
-    if _cgroups() is None:
-        return "no cgroup 2 hierarchy is mounted"
+    if (cgroups := _cgroups()) is None or not os.access(cgroups, os.W_OK):
+        return "no cgroup 2 hierarchy is mounted, or it can't be written"
     missing = [each for each in ("unshare", "nsenter", "setpriv") if shutil.which(each) is None]
-    return f"{missing[0]} is missing (apt install util-linux)" if missing else None
+    if missing:
+        return f"{missing[0]} is missing (apt install util-linux)"
+    apart = ["unshare", "--pid", "--mount", "--ipc", "--uts", "--cgroup", "--fork", "true"]
+    done = subprocess.run(apart, check=False, capture_output=True, text=True)
+    return f"no namespaces can be made ({done.stderr.strip()})" if done.returncode else None
 
 
 def _closed() -> Iterator[str]:

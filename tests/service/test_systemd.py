@@ -50,6 +50,25 @@ def test_a_start_returns_when_the_mount_can_be_used_and_a_stop_when_it_is_gone(
     assert running.mounts("/srv/lab") == []
 
 
+def test_a_stop_unmounts_where_it_was_mounted_though_the_settings_name_another_place(
+    running: Machine,
+) -> None:
+    settings = running.path("/etc/s3zipfs/lab.toml")
+    before = settings.read_text()
+    running.path("/srv/other").mkdir(exist_ok=True)
+    settings.write_text(before.replace('"/srv/lab"', '"/srv/other"'))
+    try:
+        running.systemctl("restart", UNIT)
+        assert running.mounts("/srv/lab") == []
+        assert running.mounts("/srv/other") == ["fuse.s3zipfs"]
+        settings.write_text("no settings at all")
+        running.systemctl("stop", UNIT)
+        assert running.mounts("/srv/other") == []
+    finally:
+        settings.write_text(before)
+        running.run("umount", "-l", "/srv/other", check=False)
+
+
 def test_the_daemon_is_a_user_without_any_capability(running: Machine) -> None:
     processes = running.processes(UNIT)
     assert len(processes) == 1, "the child that mounted has ended"

@@ -17,6 +17,7 @@ from s3zipfs.fuse import readahead
 from s3zipfs.settings import load
 
 _TO_WRITE = (State.MISSING, State.OUTDATED)
+_MOUNTED = Path("/run/s3zipfs")  # by name, where each is mounted: root's, as all that reads it
 
 
 @click.command("install-service", short_help="Write systemd units for a mount; say what is next.")
@@ -81,10 +82,13 @@ def service() -> None:
 @service.command()
 @click.argument("name")
 def started(name: str) -> None:
-    """Let the kernel read ahead as far as is good: to say so takes root."""
-    mounted = places.mount_at(_mountpoint(name))
+    """Let the kernel read ahead as far as is good: to say so takes root. Note the place."""
+    path = _mountpoint(name)
+    mounted = places.mount_at(path)
     if mounted is not None and mounted.type == places.TYPE:
         readahead.widen(mounted)
+        _MOUNTED.mkdir(exist_ok=True)
+        _note(name).write_bytes(os.fsencode(path))
 
 
 @service.command()
@@ -97,10 +101,17 @@ def stopped(name: str) -> None:
     """
     if os.environ.get("SERVICE_RESULT", "success") != "success":  # systemd.exec(5)
         return
-    path = _mountpoint(name)
+    try:
+        path = Path(os.fsdecode(_note(name).read_bytes()))
+    except FileNotFoundError:
+        path = _mountpoint(name)  # which may have been changed since the start
     mounted = places.mount_at(path)
     if mounted is not None and mounted.type == places.TYPE:
         places.unmount(path, device=mounted.device)
+
+
+def _note(name: str) -> Path:
+    return _MOUNTED / Path(name).name  # which may be the path of a settings file
 
 
 def _mountpoint(name: str) -> Path:
