@@ -19,12 +19,15 @@ def parse_source(url: str) -> Place:
     """The bucket and prefix of `s3://bucket[/prefix]` or `bucket[/prefix]`.
 
     Raises:
-        ValueError: it is another URL, or names no bucket; says what a source is.
+        ValueError: it is another URL, or names no bucket; says what a source is. Keys in it are
+            not quoted.
     """
     scheme, found, rest = url.partition("://")
+    bucket, _, prefix = (rest if found else url).partition("/")
+    if "@" in bucket:
+        raise ValueError("holds a user name or password; keys have own settings")
     if found and scheme not in SCHEMES:
         raise ValueError(f"{url}: a source is s3://bucket or s3://bucket/prefix")
-    bucket, _, prefix = (rest if found else url).partition("/")
     if not bucket:
         raise ValueError(f"{url}: no bucket in it; a source is s3://bucket/prefix")
     prefix = prefix.rstrip("/")
