@@ -133,6 +133,8 @@ IN_FILES = [
           'sources = ["s3://a"]\n[[source]]\nurl = "s3://b"\n'),
     Wrong("{F}:2: source: url: gs://a: a source is s3://bucket or s3://bucket/prefix",
           '[[source]]\nurl = "gs://a"\n'),
+    Wrong("{F}:1: source: url: holds a user name or password; keys have own settings",
+          f'sources = ["s3://me:{SECRET}@a/b"]'),
     Wrong("s3://a/: given twice", 'sources = ["s3://a", "s3://a/"]'),
     Wrong("{F}:1: encoding: expected a text encoding, found 'klingon'", 'encoding = "klingon"'),
 ]  # fmt: skip
@@ -314,6 +316,15 @@ def test_what_is_shown_means_the_same_as_a_settings_file(folders: tuple[Path, Pa
     shown = CliRunner().invoke(cli, ["config", "show", "lab"]).stdout
     write(path, shown)
     assert load("lab").settings.model_dump() == given.model_dump()
+
+
+def test_a_cache_that_nobody_asked_for_is_no_setting_of_what_is_shown(
+    folders: tuple[Path, Path],
+) -> None:
+    path = write(folders[1] / "lab.toml", "ttl = 5\n")
+    shown = CliRunner().invoke(cli, ["config", "show", "lab"]).stdout
+    write(path, shown)
+    assert load("lab").settings.block_cache_size == 0
 
 
 def test_check_without_a_name_checks_all(

@@ -46,7 +46,9 @@ class _Shown:
         where = f"  # {self.place or 'default'}"
         if self.value is None:
             return f"# {self.name} is not set"
-        return f"{self.name} = {json.dumps(self.value)}{where}"
+        line = f"{self.name} = {json.dumps(self.value)}{where}"
+        # A directory that is given is for blocks as well (`Settings.block_cache_size`).
+        return f"# {line}" if self.name == "cache_dir" and self.place is None else line
 
 
 @click.group(short_help="What settings are in force, and from where; whether they are right.")
