@@ -1,7 +1,7 @@
 """Fixtures for all tests: one S3 server per session, a fresh bucket per test, a clean environment.
 
-No test sees the developer's own `AWS_…`, `STORAGE_…` or `S3ZIPFS_…` variables or AWS files, or
-writes to their cache.
+No test sees the developer's own `AWS_…`, `STORAGE_…`, `S3ZIPFS_…` or `MC_…` variables or AWS
+files, or writes to their cache; or speaks to the systemd of a unit that runs the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from s3zipfs.settings import Settings, load_settings
 from s3zipfs.stores.network import Network
 
 KEPT = {"S3ZIPFS_TEST_ENDPOINT", "S3ZIPFS_REQUIRE_MINIO", "S3ZIPFS_SOAK_SECONDS"}
-FOREIGN = ("AWS_", "STORAGE_", "S3ZIPFS_", "ENDPOINT_FULL")
+SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM")
+FOREIGN = ("AWS_", "STORAGE_", "S3ZIPFS_", "ENDPOINT_FULL", "MC_", *SYSTEMD)
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}  # all traffic stays on loopback
 
 _server_keys: dict[str, str] = {}  # of a server given by S3ZIPFS_TEST_ENDPOINT
