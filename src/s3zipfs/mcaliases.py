@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from s3zipfs.errors import SettingsError
 from s3zipfs.secretfiles import refuse_if_others_can_read
+from s3zipfs.settings import checked_endpoint
 
 _HOST = re.compile(r"(https?://)(?:(.*)@)?([^@]*)")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
@@ -81,12 +82,11 @@ def _of_variable(name: str, given: str) -> Alias:
 
 def _endpoint(name: str, url: str) -> str | None:
     try:
-        host = urlsplit(url).hostname
+        found = checked_endpoint(url)
     except ValueError:
-        host = None
-    if not host:
-        raise SettingsError(f"mc_alias: {name}: has no URL like https://minio.example.org:9000")
-    return None if host == _AWS else url
+        wanted = "https://minio.example.org:9000"
+        raise SettingsError(f"mc_alias: {name}: has no URL like {wanted}") from None
+    return None if urlsplit(found).hostname == _AWS else found
 
 
 def _file() -> Path:

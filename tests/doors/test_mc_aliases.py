@@ -204,7 +204,7 @@ def test_what_is_an_alias(
         ("https://AK:SK@h:9000", Alias("v", "https://h:9000", "AK", "SK")),
         ("https://AK:SK:TOKEN==@h", Alias("v", "https://h", "AK", "SK", "TOKEN==")),
         ("http://AK:s/e+c@ret@h", Alias("v", "http://h", "AK", "s/e+c@ret")),
-        ("https://h/", Alias("v", "https://h/")),
+        ("https://h/", Alias("v", "https://h")),
         ("https://AK:SK@s3.amazonaws.com", Alias("v", None, "AK", "SK")),
     ],
 )
@@ -232,7 +232,9 @@ def test_a_variable_that_says_something_else_is_a_settings_error_that_quotes_not
         ("{}", "no such alias"),
         ("[]", "no such alias"),
         ("{", "is no JSON"),
-        ('{"aliases": {"v": {"url": "h"}}}', "has no URL"),
+        ('{"aliases": {"v": {"url": "h"}}}', "mc_alias: v: has no URL"),
+        ('{"aliases": {"v": {"url": "https://a:b@h"}}}', "mc_alias: v: has no URL"),
+        ('{"aliases": {"v": {"url": "https://h:99999"}}}', "mc_alias: v: has no URL"),
         ('{"aliases": {"v": {"url": "https://h", "api": "S3v2"}}}', "signature version 2"),
     ],
 )
