@@ -98,7 +98,9 @@ class Connection:
         """
         if self.is_anonymous:
             return False
-        settings = self._settings if self._reread is None else self._reread()
+        settings = self._settings
+        if self._reread is not None:  # files, and a directory of users: not for the loop to wait
+            settings = await asyncio.to_thread(self._reread)
         alias = _alias(settings)
         if alias is not None and _custom_endpoint(settings, alias, self.session) != (
             self.custom_endpoint
