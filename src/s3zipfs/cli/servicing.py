@@ -101,10 +101,9 @@ def stopped(name: str) -> None:
     """
     if os.environ.get("SERVICE_RESULT", "success") != "success":  # systemd.exec(5)
         return
-    try:
-        path = Path(os.fsdecode(_note(name).read_bytes()))
-    except FileNotFoundError:
-        path = _mountpoint(name)  # which may have been changed since the start
+    is_noted = os.geteuid() == 0 and _note(name).exists()  # a user's service notes nothing
+    # The settings may have been changed since the start.
+    path = Path(os.fsdecode(_note(name).read_bytes())) if is_noted else _mountpoint(name)
     mounted = places.mount_at(path)
     if mounted is not None and mounted.type == places.TYPE:
         places.unmount(path, device=mounted.device)
