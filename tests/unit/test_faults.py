@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from s3zipfs.errors import S3ZipError, StoreUnavailable
 from s3zipfs.fuse import faults
 from s3zipfs.fuse import protocol as p
+from s3zipfs.fuse.operations import Operations
 from s3zipfs.fuse.protocol import Opcode
 from s3zipfs.fuse.session import Request
+from s3zipfs.fuse.shown import Shown
 from s3zipfs.stores.base import ObjectId, ObjectInfo
-from s3zipfs.tree.nodes import Folder, Node, ObjectFile
+from s3zipfs.tree.nodes import Folder, Node, ObjectFile, Sources
 
 ENDPOINT = "http://127.0.0.1:9000"
 
@@ -25,6 +27,29 @@ def told(
     request = Request(nothing, (0, opcode, 1, 2, 0, 0, 3, 0), memoryview(body))
     faults.tell(request, errno.EIO, node, nothing, error)
     return caplog.records[-1]
+
+
+def test_a_request_is_answered_though_its_fault_cannot_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered: list[int] = []
+
+    class Session:
+        def send(self, _unique: int, error: int, *_: Any) -> bool:
+            answered.append(error)
+            return True
+
+    class Tree:
+        root = Sources()
+
+    def fails(*_: Any) -> None:
+        raise StoreUnavailable("is away")
+
+    monkeypatch.setattr(faults, "tell", lambda *_: 1 / 0)
+    operations = Operations(cast("Any", Tree()), Shown(0, 0, 0), timeout=1.0)
+    handler = operations._answering(Opcode.STATFS, fails)
+    handler(Request(cast("Any", Session()), (0, Opcode.STATFS, 1, 1, 0, 0, 3, 0), memoryview(b"")))
+    assert answered == [-errno.EIO]
 
 
 def test_a_directory_is_named_by_bucket_and_prefix(caplog: pytest.LogCaptureFixture) -> None:

@@ -119,9 +119,10 @@ class Operations:
         def handler(request: Request) -> None:
             self._under_way.begin(name, request.inode)
             try:
-                perform(request)
-            except S3ZipError as error:
-                request.fail(self._errno(request, error))
+                try:
+                    perform(request)
+                except S3ZipError as error:
+                    request.fail(self._errno(request, error))
             except MemoryError:
                 log.exception("%s of inode %d: out of memory", name, request.inode)
                 request.fail(errno.ENOMEM)
