@@ -192,6 +192,15 @@ def test_what_belongs_to_the_system_is_installed_below_share(installed: Installe
         assert (installed.folder / place).read_bytes() == source.read_bytes()
 
 
+def test_units_are_found_below_another_prefix_than_pythons(
+    installed: Installed, tmp_path: Path
+) -> None:
+    packages = run(installed.python, "-c", PACKAGES).strip()
+    install = ("install-service", "lab", "--root", tmp_path)
+    run("env", f"PYTHONPATH={packages}", sys.executable, "-m", "s3zipfs", *install)
+    assert (tmp_path / "etc/systemd/system/s3zipfs@.service").is_file()
+
+
 def test_all_programs_are_installed(installed: Installed) -> None:
     for name in project()["project"]["scripts"]:
         assert os.access(installed.folder / "bin" / name, os.X_OK)

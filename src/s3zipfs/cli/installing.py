@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
+import importlib.metadata
 import os
 import sys
-import sysconfig
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import s3zipfs
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings.files import places_of, user_folder
 
-# Where the wheel has units; a checkout has them beside `src`.
-_SHARED = Path(sysconfig.get_path("data")) / "share" / "s3zipfs" / "systemd"
+# Where units are: a wheel has them below its prefix, which `pip install --user` makes another one
+# than Python's; a checkout beside `src`.
+_SHARED = "share/s3zipfs/systemd"
 _CHECKOUT = Path(s3zipfs.__file__).parents[2] / "systemd"
 _PROGRAM = "/usr/local/bin/s3zipfs"  # as the units are kept
 
@@ -164,10 +166,14 @@ def _program() -> Path:
 
 
 def _kept(name: str) -> str:
-    for folder in (_SHARED, _CHECKOUT):
-        if (folder / name).is_file():
-            return (folder / name).read_text(encoding="utf-8")
-    raise SettingsError(f"{_SHARED / name} is missing; install s3zipfs again")
+    places = [_CHECKOUT / name]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        installed = importlib.metadata.files("s3zipfs") or ()
+        places += [Path(each.locate()) for each in installed if each.match(f"{_SHARED}/{name}")]
+    for path in places:
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise SettingsError(f"{_SHARED}/{name} is missing; install s3zipfs again")
 
 
 def _unit(name: str, program: Path) -> str:
