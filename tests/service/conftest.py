@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from s3server import S3Server
 from service.machine import Machine, why_not
 from trees import zipped
-
-from s3zipfs.cli.installing import HELPERS
 
 MEMBERS = {"a.txt": b"hello\n", "deep/b.bin": bytes(range(256)) * 1000}
 
@@ -72,9 +69,3 @@ def s3zipfs(*words: str) -> tuple[str, ...]:
 def interpreter() -> dict[str, str]:
     """What Python needs to find this checkout, where it is not installed."""
     return {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-
-
-def helper(name: str) -> Path:
-    """A program that mount(8) calls, as it is installed here."""
-    assert name in HELPERS
-    return Path(sys.executable).with_name(name)
