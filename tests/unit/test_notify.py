@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -137,6 +138,19 @@ def test_a_crew_that_stands_by_reads_and_one_that_is_stuck_does_not() -> None:
         assert begun.acquire(timeout=30)
     assert crew.progress() == (0, 2)
     go_on.set()
+
+
+def test_the_watchdog_is_fed_where_no_descriptor_is_left(heard: Heard) -> None:
+    notifier = Notifier.from_environment()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notifier.alive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert heard() == ["WATCHDOG=1"]
 
 
 def test_systemd_waits_for_the_first_answer_of_the_store_as_long_as_we_do(heard: Heard) -> None:

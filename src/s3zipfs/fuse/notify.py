@@ -14,6 +14,8 @@ class Notifier:
     def __init__(self, address: str = "", *, watchdog: float | None = None) -> None:
         # A leading "@" stands for the NUL byte of an abstract name.
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        # Open from the start: who has no descriptor left, for a time, is not to be ended for it.
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
         self.watchdog = watchdog  # seconds within which a word is expected, again and again
 
     @classmethod
@@ -46,12 +48,8 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:
-        if not self._address:
+        if self._sender is None:
             return
-        text = "\n".join(line.replace("\n", " ") for line in lines)
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
-        ):
-            sender.settimeout(0)  # a manager that is stuck does not stop us
-            sender.sendto(text.encode(errors="replace"), self._address)
+        text = "\n".join(line.replace("\n", " ") for line in lines).encode(errors="replace")
+        with contextlib.suppress(OSError):  # a manager that is stuck does not stop us
+            self._sender.sendto(text, socket.MSG_DONTWAIT, self._address)
