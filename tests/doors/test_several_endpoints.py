@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import s3zipfs
 from mounting import Mount, wait_until
 from s3clients import make_s3client
 from s3server import S3Server, find_minio
@@ -162,3 +163,15 @@ def test_sighup_gives_each_endpoint_the_credentials_of_its_own_source(
         assert (mount.path / "two/3.zip/a").read_bytes() == content("two", "3.zip")
         log = mount.log.read_text()
         assert not any(secret in log for _, secret in KEYS.values())
+
+
+def test_a_command_without_a_mount_asks_the_source_that_has_the_url(
+    tmp_path: Path, config: Path, servers: dict[str, S3Server]
+) -> None:
+    url = "s3://lab/0.zip/b"
+    both = s3zipfs("cat", "--config", str(config), url)
+    assert (both.returncode, both.stdout) == (2, "")
+    assert both.stderr.startswith("s3zipfs: s3://lab: several sources of the settings have it;")
+    write(config, {"two": servers["two"]}, 'endpoint_url = "http://127.0.0.1:9"\n')
+    told = s3zipfs("cat", "--config", str(config), url)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "x", "")

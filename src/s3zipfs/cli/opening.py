@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from s3zipfs.build import build_tree
 from s3zipfs.cli import logs
 from s3zipfs.cli.aliases import check_alias
-from s3zipfs.errors import NotFound
+from s3zipfs.errors import NotFound, SettingsError
 from s3zipfs.mcaliases import split_alias
-from s3zipfs.settings import SCHEMES, Settings
+from s3zipfs.settings import SCHEMES, Settings, Source, parse_source
 from s3zipfs.tree.nodes import Kind, Node
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
@@ -33,7 +33,8 @@ def log_held(*, verbose: bool) -> Iterator[None]:
 def tree_of(url: str, settings: Settings) -> Iterator[tuple[Tree, bytes]]:
     """The tree of the URL's bucket, or of all buckets, and the path in it.
 
-    `ALIAS/BUCKET/KEY`, as mc has it, is as a URL.
+    `ALIAS/BUCKET/KEY`, as mc has it, is as a URL. What a source of the settings holds is reached as
+    that source is.
     """
     check_alias(url)
     alias, rest = split_alias(url)
@@ -41,11 +42,36 @@ def tree_of(url: str, settings: Settings) -> Iterator[tuple[Tree, bytes]]:
     bucket, _, path = rest.partition("/")
     # By the bucket's own listing: a policy may allow the bucket and not the list of all.
     if alias is not None:
-        sources = [f"{alias}/{bucket}".rstrip("/")]
+        sources: list[str | Source] = [f"{alias}/{bucket}".rstrip("/")]
+    elif (held := _source_of(settings, bucket, path)) is not None:
+        sources = [held.model_copy(update={"url": f"s3://{bucket}"})]
     else:
         sources = [f"{scheme}://{bucket}"] if bucket or path or scheme not in SCHEMES else []
     with contextlib.closing(build_tree(settings, sources)) as tree:
         yield tree, os.fsencode(path)
+
+
+def _source_of(settings: Settings, bucket: str, path: str) -> Source | None:
+    """The source that holds a path of a bucket: that of the longest prefix; None: none does.
+
+    Raises:
+        SettingsError: several do, and nothing in the URL tells which is meant.
+    """
+    own = [each for each in settings.sources if split_alias(each.url)[0] is None]
+    places = [(parse_source(each.url), each) for each in own]
+    holding = [
+        (len(place.prefix), each)
+        for place, each in places
+        if place.bucket == bucket and f"{path}/".startswith(place.prefix)
+    ]
+    longest = max((length for length, _ in holding), default=0)
+    nearest = [each for length, each in holding if length == longest]
+    if len(nearest) > 1:
+        raise SettingsError(
+            f"s3://{bucket}: several sources of the settings have it; name one by --endpoint-url, "
+            "without --config"
+        )
+    return nearest[0] if nearest else None
 
 
 def node_at(tree: Tree, path: bytes, wait: Wait, *, follow: bool) -> Node:
