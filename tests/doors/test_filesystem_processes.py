@@ -18,7 +18,7 @@ from trees import zipped
 
 from s3zipfs import S3ZipFileSystem
 from s3zipfs.build import build_tree
-from s3zipfs.filesystem import buckets, shared
+from s3zipfs.filesystem import shared
 from s3zipfs.tree.tree import Tree
 
 CONTENT = bytes(range(256)) * 9000
@@ -121,7 +121,7 @@ def test_threads_that_come_first_wait_for_one_tree(
         built.append(None)
         return build_tree(*arguments, **more)
 
-    monkeypatch.setattr(buckets, "build_tree", build)
+    monkeypatch.setattr(shared, "build_tree", build)
     made = S3ZipFileSystem(**options, skip_instance_cache=True)
 
     def tree() -> object:
@@ -138,13 +138,13 @@ FORKED = """
 import json, os, signal, sys, threading
 from s3zipfs import S3ZipFileSystem
 from s3zipfs.build import build_tree
-from s3zipfs.filesystem import buckets, shared
+from s3zipfs.filesystem import shared
 from s3zipfs.tree.tree import Tree
 
 options, path, when = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
 filesystem = S3ZipFileSystem(**options)
 building, forked = threading.Event(), threading.Event()
-original = buckets.build_tree
+original = shared.build_tree
 
 def build(*arguments, **more):
     building.set()
@@ -152,7 +152,7 @@ def build(*arguments, **more):
     return original(*arguments, **more)
 
 if when == "building":  # another thread holds what it takes to build a tree
-    buckets.build_tree = build
+    shared.build_tree = build
     thread = threading.Thread(target=filesystem.ls, args=[path])
     thread.start()
     assert building.wait(200)
@@ -161,7 +161,7 @@ else:  # connections are open, and their threads
 child = os.fork()
 if child == 0:
     signal.alarm(240)
-    buckets.build_tree = original
+    shared.build_tree = original
     content = filesystem.cat_file(path + "/a")
     both = filesystem.cat_ranges([path + "/a"] * 2, [0, 5], [2, 9])
     right = content == bytes(range(256)) * 9000 and both == [content[0:2], content[5:9]]

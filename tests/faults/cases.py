@@ -11,7 +11,7 @@ from pathlib import Path
 
 TIMEOUT = 5.0  # of the mounts: short, and yet patient on a machine that is busy
 OPTIONS = ("--timeout", f"{TIMEOUT:g}", "--cache-dir", "none")
-CASES = 96  # as many as tests ask for one, and some
+CASES = 128  # as many as tests ask for one, and some
 MANY = 1100  # objects in one directory: more than one page
 SIZE = 3 << 20
 CONTENT = {
@@ -47,7 +47,7 @@ class Case:
 
 def cases(mountpoint: Path) -> list[Case]:
     """All of them."""
-    names = [f"case-{number:02}" for number in range(CASES)]
+    names = [f"case-{number:03}" for number in range(CASES)]
     return [Case(mountpoint / name, f"{name}/") for name in names]
 
 

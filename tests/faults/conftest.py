@@ -18,7 +18,7 @@ from s3server import S3Server
 
 @pytest.fixture(scope="session")
 def faults_bucket(s3server: S3Server, s3client: Any) -> Iterator[str]:
-    """`case-00/` and so on, in which there is nothing yet, and `many/…`."""
+    """`case-000/` and so on, in which there is nothing yet, and `many/…`."""
     with temporary_bucket(s3client, f"faults-{uuid.uuid4().hex[:16]}") as name:
         for case in cases(Path()):
             s3client.put_object(Bucket=name, Key=case.prefix, Body=b"")
