@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from s3zipfs.settings.values import (
     DEFAULT_CACHE_SIZE,
@@ -148,7 +147,7 @@ def _sources(value: Any) -> Any:
     return value
 
 
-Sources = Annotated[tuple[Source, ...], NoDecode, BeforeValidator(_sources)]
+Sources = Annotated[tuple[Source, ...], BeforeValidator(_sources)]
 
 
 class MountSettings(BaseModel):
@@ -267,21 +266,20 @@ class ReadingSettings(BaseModel):
     verbose: bool = Field(default=False, description="log more")
 
 
-class Settings(MountSettings, ReadingSettings, ConnectionSettings, BaseSettings):
+class Settings(MountSettings, ReadingSettings, ConnectionSettings):
     """What a mount or a filesystem is told. Frozen; durations in seconds, sizes in bytes.
 
-    Read from keywords first, then `S3ZIPFS_…` and, where they exist, the usual `AWS_…` variables
-    and the names `STORAGE_ACCESS_KEY`, `STORAGE_SECRET_KEY` and `ENDPOINT_FULL`, all of which may
-    also stand in a file given as `env_file`. Patterns in the environment are separated by blanks;
-    sizes may have a binary unit, as `256M`.
+    `loading` finds the values. Those of the environment are `S3ZIPFS_…` and, where they exist, the
+    usual `AWS_…` variables and the names `STORAGE_ACCESS_KEY`, `STORAGE_SECRET_KEY` and
+    `ENDPOINT_FULL`. As one text, patterns are separated by blanks; sizes may have a binary unit, as
+    `256M`.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="S3ZIPFS_",
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         populate_by_name=True,
-        env_ignore_empty=True,
+        validate_default=True,
         hide_input_in_errors=True,  # which may be the secret key
         loc_by_alias=False,
     )

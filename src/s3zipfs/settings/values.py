@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
-from pydantic_settings import NoDecode
 
 from s3zipfs.settings.urls import checked_endpoint, checked_source
 
@@ -133,4 +132,4 @@ Uid = Annotated[int | None, BeforeValidator(uid_of)]
 Gid = Annotated[int | None, BeforeValidator(gid_of)]
 Mode = Annotated[int | None, BeforeValidator(bits_of)]
 DirectoryName = Annotated[str, AfterValidator(_one_name)]
-Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_words)]
