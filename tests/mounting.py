@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 from s3server import S3Server
 
 START_SECONDS = 30.0
@@ -35,6 +37,20 @@ def mounted_type(path: Path) -> str | None:
         if fields[4].encode().decode("unicode_escape") == str(path):
             found = fields[fields.index("-") + 1]
     return found
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, of so many bytes, as `64k`; skips where none may be mounted."""
+    path.mkdir()
+    options = ["-o", f"size={size},mode=0700", "s3zipfs-test", str(path)]
+    mounting = ["mount", "-t", "tmpfs", *options]
+    if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode:
+        pytest.skip("needs root, and the right to mount a tmpfs")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 class Mount:

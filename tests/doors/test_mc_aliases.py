@@ -7,13 +7,11 @@ import json
 import os
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import assert_one_line, keys_of, s3zipfs
-from mounting import mounted_type
 from s3clients import make_s3client
 from s3server import S3Server
 
@@ -91,15 +89,6 @@ def test_every_command_takes_one(environment: dict[str, str], filled: str) -> No
         assert filled in done.stdout.splitlines(), done.stderr
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "mnt"
-    path.mkdir()
-    yield path
-    if mounted_type(path) is not None:
-        subprocess.run(["fusermount3", "-uz", str(path)], check=True)
-
-
 def mount(path: Path, *sources: str, environment: dict[str, str], options: Any = ()) -> Any:
     variables = {**environment, "XDG_STATE_HOME": str(path.parent / "state")}
     return s3zipfs("mount", *sources, str(path), *options, environment=variables)
@@ -107,16 +96,16 @@ def mount(path: Path, *sources: str, environment: dict[str, str], options: Any =
 
 @pytest.mark.parametrize("source", ["myminio/{}/a", "myminio/{}", "myminio"])
 def test_a_mount_takes_one_for_a_prefix_a_bucket_or_all_buckets(
-    environment: dict[str, str], filled: str, path: Path, source: str
+    environment: dict[str, str], filled: str, mountpoint: Path, source: str
 ) -> None:
-    done = mount(path, source.format(filled), environment=environment)
+    done = mount(mountpoint, source.format(filled), environment=environment)
     assert done.returncode == 0, done.stderr
     below = {"myminio/{}/a": "", "myminio/{}": "a", "myminio": f"{filled}/a"}[source]
-    assert (path / below / "x.zip" / "text").read_text() == "inside"
+    assert (mountpoint / below / "x.zip" / "text").read_text() == "inside"
 
 
 def test_aliases_of_two_servers_are_mounted_beside_each_other(
-    s3server: S3Server, filled: str, tmp_path: Path, path: Path
+    s3server: S3Server, filled: str, tmp_path: Path, mountpoint: Path
 ) -> None:
     with S3Server.start(own=True) as other:
         client = make_s3client(other)
@@ -124,11 +113,13 @@ def test_aliases_of_two_servers_are_mounted_beside_each_other(
         client.put_object(Bucket=filled, Key="a/x.zip", Body=archive_bytes("elsewhere"))
         aliases = write_config(tmp_path / "mc", one=alias_of(s3server), two=alias_of(other))
         sources = (f"one/{filled}", f"two/{filled}")
-        done = mount(path, *sources, environment={**UNSET, **aliases})
+        done = mount(mountpoint, *sources, environment={**UNSET, **aliases})
         assert done.returncode == 0, done.stderr
-        texts = {(path / name / "a/x.zip/text").read_text() for name in os.listdir(path)}
+        texts = {
+            (mountpoint / name / "a/x.zip/text").read_text() for name in os.listdir(mountpoint)
+        }
         assert texts == {"inside", "elsewhere"}
-        subprocess.run(["fusermount3", "-uz", str(path)], check=True)
+        subprocess.run(["fusermount3", "-uz", str(mountpoint)], check=True)
 
 
 def test_a_public_server_needs_no_keys(
@@ -152,7 +143,7 @@ def test_a_public_server_needs_no_keys(
 
 
 def test_a_bucket_or_a_directory_of_that_name_has_ways_of_its_own(
-    s3server: S3Server, filled: str, tmp_path: Path, path: Path
+    s3server: S3Server, filled: str, tmp_path: Path, mountpoint: Path
 ) -> None:
     wrong = {"url": "http://127.0.0.1:9", "accessKey": "x", "secretKey": CANARY}
     aliases = write_config(tmp_path / "mc", **{filled: wrong})
@@ -160,8 +151,8 @@ def test_a_bucket_or_a_directory_of_that_name_has_ways_of_its_own(
     endpoint = ("--endpoint-url", s3server.endpoint)
     done = s3zipfs("ls", f"s3://{filled}", *endpoint, environment=environment)
     assert (done.returncode, done.stdout) == (0, "a\n"), done.stderr
-    done = mount(path, f"s3://{filled}", environment=environment, options=endpoint)
-    assert (done.returncode, os.listdir(path)) == (0, ["a"]), done.stderr
+    done = mount(mountpoint, f"s3://{filled}", environment=environment, options=endpoint)
+    assert (done.returncode, os.listdir(mountpoint)) == (0, ["a"]), done.stderr
     # An alias goes before a directory here, and never silently before an endpoint.
     done = s3zipfs("ls", filled, *endpoint, environment=environment)
     assert_one_line(done, f"{filled} is an alias of mc", f"s3://{filled}", code=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -16,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from mounting import Mount, wait_until
+from mounting import Mount, small_disk, wait_until
 from s3clients import make_s3client
 from s3server import S3Server
 
@@ -26,7 +25,6 @@ from s3zipfs.cache.disk import FOLDER
 COUNT = 24
 SIZE = 1 << 20
 SECONDS = 60.0
-ROOT = os.geteuid() == 0
 
 
 def content(number: int) -> bytes:
@@ -210,19 +208,8 @@ def test_two_mounts_share_a_cache(tmp_path: Path, server: S3Server, cache: Path)
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of its own."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    if (
-        not ROOT
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "s3zipfs-test", str(path)],
-            capture_output=True,
-            check=False,
-        ).returncode
-    ):
-        pytest.skip("needs root, and the right to mount a tmpfs")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    with small_disk(tmp_path / "disk", "8m") as path:
+        yield path
 
 
 def remount(disk: Path, options: str) -> None:

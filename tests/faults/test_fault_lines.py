@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import struct
-import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from faults.cases import CONTENT, SIZE, archive_bytes, next_case
 from faults.px import Proxy, everything, gets
 from faults.reading import assert_whole, failure, opened
-from mounting import Mount, mounted_type, wait_until
+from mounting import Mount, mounted_type, small_disk, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -109,13 +108,8 @@ def test_ten_thousand_failing_reads_are_a_few_lines_and_honest_ones_none(
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
-    path = tmp_path / "tiny"
-    path.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
-    if subprocess.run(mounting, check=False, capture_output=True).returncode:
-        pytest.skip("only root mounts a tmpfs")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    with small_disk(tmp_path / "tiny", "256k") as path:
+        yield path
 
 
 @pytest.mark.parametrize("to_file", [True, False])

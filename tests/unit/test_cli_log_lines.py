@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mounting import wait_until
+from mounting import small_disk, wait_until
 
 from s3zipfs.cli.logs import formats, rate
 from s3zipfs.cli.logs.formats import formatter, is_journal
@@ -304,13 +304,8 @@ def test_a_pipe_that_does_not_block_loses_no_line() -> None:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
-    path = tmp_path / "tiny"
-    path.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
-    if subprocess.run(mounting, check=False, capture_output=True).returncode:
-        pytest.skip("only root mounts a tmpfs")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    with small_disk(tmp_path / "tiny", "64k") as path:
+        yield path
 
 
 def test_a_full_disk_leaves_whole_lines_and_the_log_goes_on(tiny: Path) -> None:
