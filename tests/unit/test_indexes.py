@@ -27,7 +27,7 @@ from large_zips import large_directory
 from s3zipfs.cache import indexes, indexfile, indexfolder
 from s3zipfs.cache.indexes import PersistedIndexes
 from s3zipfs.cache.indexfolder import FOLDER
-from s3zipfs.settings import Settings
+from s3zipfs.settings import Settings, load_settings
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.zipformat.index import COLUMNS, MemberIndex, build_index
 from s3zipfs.zipformat.plan import DirectoryLocation
@@ -622,4 +622,4 @@ def test_the_cache_directory_can_be_given_or_switched_off(
     assert Settings(cache_dir="here").cache_dir == tmp_path / "here"  # type: ignore[arg-type]
     assert Settings(cache_dir=Path("none")).cache_dir is None
     monkeypatch.setenv("S3ZIPFS_CACHE_DIR", "none")
-    assert Settings().cache_dir is None
+    assert load_settings().cache_dir is None
