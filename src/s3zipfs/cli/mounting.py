@@ -131,6 +131,7 @@ def _serve(
     # well, nor `umount`.
     from s3zipfs.build import build_tree  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
+    from s3zipfs.fuse.operations import Operations  # noqa: PLC0415
 
     built = build_tree(
         settings, settings.sources, kept=KEPT, reread=lambda: command_line.load().settings
@@ -141,11 +142,9 @@ def _serve(
         # read of 1 GiB, and an eighth of what Python took of it).
         gc.freeze()
         serve(
-            tree,
+            Operations(tree, Shown.of(settings), timeout=settings.timeout),
             mounting,
             notifier,
-            shown=Shown.of(settings),
-            timeout=settings.timeout,
             on_ready=on_ready,
             on_hangup=lambda: _reload(tree, command_line),
         )

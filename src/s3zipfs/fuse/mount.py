@@ -22,8 +22,6 @@ from s3zipfs.fuse.mountpoint import MountEntry
 from s3zipfs.fuse.notify import Notifier
 from s3zipfs.fuse.operations import Operations
 from s3zipfs.fuse.session import Session
-from s3zipfs.fuse.shown import Shown
-from s3zipfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +50,14 @@ _Inbox = queue.SimpleQueue[signal.Signals | _Answered | _Ended]
 
 
 def serve(
-    tree: Tree,
+    operations: Operations,
     mounter: Mounter,
     notifier: Notifier,
     *,
-    shown: Shown,
-    timeout: float,
     on_ready: Callable[[], None],
     on_hangup: Callable[[], None],
 ) -> None:
-    """Mount the tree and answer until it is unmounted, or SIGTERM or SIGINT comes.
+    """Mount and answer until it is unmounted, or SIGTERM or SIGINT comes.
 
     The main thread waits for what signals say; requests are answered by others. `on_ready` is
     called once the kernel has been answered and the mount is in its table, unless a signal comes
@@ -73,7 +69,6 @@ def serve(
     Raises:
         MountError: the mount could not be made or its loop failed; nothing is left behind.
     """
-    operations = Operations(tree, shown, timeout=timeout)
     path, source = mounter.plan.path, mounter.plan.source
     status = f"serving {source} at {path}"
     inbox: _Inbox = queue.SimpleQueue()
