@@ -19,7 +19,6 @@ from s3zipfs.fuse import mount, mountpoint, privileges
 from s3zipfs.fuse.mounter import Plan
 from s3zipfs.fuse.mountpoint import MountEntry
 from s3zipfs.fuse.notify import Notifier
-from s3zipfs.fuse.shown import Shown
 
 PATH = Path("/mnt/lab")
 OURS = MountEntry(PATH, "fuse.s3zipfs", "s3://lab", "0:99")
@@ -69,7 +68,7 @@ class Operations:
     busy = False
     crew = Crew()
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self) -> None:
         self.initialised = threading.Event()
         self.initialised.set()
         self.stopped = False
@@ -106,7 +105,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         made.table.clear()
 
     monkeypatch.setattr(mount, "Session", Session)
-    monkeypatch.setattr(mount, "Operations", Operations)
     monkeypatch.setattr(mountpoint, "mount_at", lambda _: made.table[-1] if made.table else None)
     monkeypatch.setattr(mountpoint, "unmount", unmount)
     monkeypatch.setattr(os, "statvfs", lambda _: None)
@@ -133,16 +131,8 @@ def serve(
     def hung_up() -> None:
         world.hangups += 1
 
-    tree: Any = None
-    mount.serve(
-        tree,
-        Mounter(),
-        Notifier(),
-        shown=Shown(0, 0, 0),
-        timeout=1.0,
-        on_ready=ready,
-        on_hangup=hung_up,
-    )
+    operations: Any = Operations()
+    mount.serve(operations, Mounter(), Notifier(), on_ready=ready, on_hangup=hung_up)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
