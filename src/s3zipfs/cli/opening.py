@@ -80,7 +80,7 @@ def node_at(tree: Tree, path: bytes, wait: Wait, *, follow: bool) -> Node:
     `follow`: the last one as well. A link never leaves its archive (`Tree.readlink`).
     """
     ahead = [name for name in path.split(b"/") if name][::-1]
-    walked = [tree.root]
+    walked: list[Node] = [tree.root]
     links = 0
     while ahead:
         name = ahead.pop()

@@ -27,7 +27,7 @@ class Answers:
         inode = self._inodes.look_up(node)
         record = p.entry_out(
             inode,
-            self._fields(inode, attributes),
+            self._fields(self._inodes.shown(node, inode), attributes),
             entry_timeout=valid_for,
             attr_timeout=attr_timeout(node),
         )
@@ -35,7 +35,8 @@ class Answers:
 
     def attributes(self, inode: int, node: Node, attributes: Attributes) -> bytes:
         """The answer of GETATTR."""
-        return p.attr_out(self._fields(inode, attributes), attr_timeout(node))
+        shown = self._inodes.shown(node, inode)
+        return p.attr_out(self._fields(shown, attributes), attr_timeout(node))
 
     def _fields(self, inode: int, attributes: Attributes) -> tuple[int, ...]:
         return p.attr(

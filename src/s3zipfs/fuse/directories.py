@@ -13,7 +13,17 @@ from s3zipfs.fuse.direntries import Stamp, pack
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.fuse.protocol import Opcode, OpenFlag
 from s3zipfs.fuse.session import Handler, Request
-from s3zipfs.tree.nodes import FOREVER, DirEntry, Folder, Kind, Member, Node
+from s3zipfs.tree.nodes import (
+    FOREVER,
+    Buckets,
+    Control,
+    DirEntry,
+    Folder,
+    Kind,
+    Member,
+    Node,
+    Sources,
+)
 from s3zipfs.tree.tree import Directory, Tree
 from s3zipfs.waiting import Wait
 
@@ -163,7 +173,7 @@ class Directories:
 
     def _add(self, reply: _Reply, entry: DirEntry, wait: Wait) -> bool:
         kind = self._tree.getattr(entry.node, wait).kind
-        inode = self._inodes.number(entry.node)
+        inode = self._inodes.shown(entry.node, self._inodes.number(entry.node))
         return reply.add(p.dirent(inode, entry.offset, kind, entry.name))
 
     def _add_plus(self, reply: _Reply, entry: DirEntry, wait: Wait) -> bool:
@@ -173,7 +183,8 @@ class Directories:
             return reply.add(record + p.dirent(inode, entry.offset, kind, entry.name))
         attributes = self._tree.getattr(entry.node, wait)
         inode, record = self._answers.entry(entry.node, attributes, entry.valid_for)
-        if not reply.add(record + p.dirent(inode, entry.offset, attributes.kind, entry.name)):
+        shown = self._inodes.shown(entry.node, inode)
+        if not reply.add(record + p.dirent(shown, entry.offset, attributes.kind, entry.name)):
             self._inodes.forget(inode, 1)
             return False
         reply.told.append((inode, 1))
@@ -203,10 +214,14 @@ class Directories:
         reply.send(self._inodes)
 
     def _parent(self, node: Node) -> Node:
+        root = self._tree.root
         match node:
             case Member(info, 0):
                 return self._tree.place(info)[0]
-            case Folder(_, _, prefix) if prefix and node != self._tree.root:
-                return replace(node, prefix=prefix.rstrip("/").rpartition("/")[0] + "/")
+            case Folder(prefix=prefix) if prefix and replace(node, raw=False) != root:
+                return replace(node, prefix="".join(prefix[:-1].rpartition("/")[:2]))
+            case Folder(raw=True) | Buckets(raw=True) | Sources(raw=True):
+                raw_root = replace(root, raw=True)
+                return Control() if node == raw_root else raw_root
             case _:
-                return self._tree.root
+                return root

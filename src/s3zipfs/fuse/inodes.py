@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import Final
 
 from s3zipfs.errors import ObjectChanged
-from s3zipfs.tree.nodes import Folder, Member, Node, ObjectFile
+from s3zipfs.tree.nodes import Buckets, Folder, Member, Node, ObjectFile, Snapshot, Sources
 
 ROOT = 1  # FUSE_ROOT_ID
 
@@ -16,6 +18,10 @@ ROOT = 1  # FUSE_ROOT_ID
 _NUMBER_BITS = 32
 _NUMBERS = (1 << _NUMBER_BITS) - 1
 _BASES = (1 << 31) - 1
+
+# Contents of files that are made at their look-up, held while the kernel holds them: whoever opens
+# more of them has the first ones given up.
+MAX_SNAPSHOTS: Final = 256
 
 
 @dataclass(slots=True)
@@ -33,8 +39,9 @@ class Inodes:
 
     def __init__(self, root: Node) -> None:
         self._root = root
-        self._lock = threading.Lock()  # guards _held
+        self._lock = threading.Lock()  # guards all below
         self._held: dict[int, _Held] = {}
+        self._snapshots: OrderedDict[int, None] = OrderedDict()  # bases of those with a content
 
     def number(self, node: Node) -> int:
         """The inode of a node, whether held or not; nothing is counted."""
@@ -52,9 +59,18 @@ class Inodes:
             base, held = self._find(node)
             if held is None:
                 self._held[base] = _Held(_whole(node), 1)
+                if isinstance(node, Snapshot):
+                    self._keep_snapshot(base)
             else:
                 held.lookups += 1
         return _inode(base, node)
+
+    def shown(self, node: Node, inode: int) -> int:
+        """`st_ino` of a node. All snapshots of a file show the same.
+
+        cp(1) refuses a file whose number at open is not that of its stat.
+        """
+        return self.number(replace(node, number=0)) if isinstance(node, Snapshot) else inode
 
     def look_up_more(self, inode: int, lookups: int) -> None:
         """Count look-ups of members in an archive of which an inode is held already."""
@@ -87,10 +103,18 @@ class Inodes:
             held.lookups -= lookups
             if held.lookups <= 0:
                 del self._held[base]
+                self._snapshots.pop(base, None)
 
     def __len__(self) -> int:
         """How many versions and directories are held."""
         return len(self._held)
+
+    def _keep_snapshot(self, base: int) -> None:
+        self._snapshots[base] = None
+        if len(self._snapshots) > MAX_SNAPSHOTS:
+            oldest = self._held[self._snapshots.popitem(last=False)[0]]
+            if isinstance(oldest.node, Snapshot):
+                oldest.node = replace(oldest.node, content=None)
 
     def _find(self, node: Node) -> tuple[int, _Held | None]:
         """The base of a node, and its entry where it has one; the lock is held."""
@@ -127,8 +151,12 @@ def _hash(node: Node) -> int:
             oid = info.id
             words = (oid.endpoint, oid.bucket, oid.key, oid.etag, oid.version_id or "")
             words = (_kind(node), *words)
-        case Folder(endpoint, bucket, prefix):
-            words = ("Folder", endpoint, bucket, prefix)
+        case Folder(endpoint, bucket, prefix, raw):
+            words = ("Raw" if raw else "Folder", endpoint, bucket, prefix)
+        case Buckets(raw=True) | Sources(raw=True):
+            words = ("Raw",)
+        case Snapshot(name, number):
+            words = ("Snapshot", name.decode(), str(number))
         case _:
             words = (type(node).__name__,)
     digest = hashlib.blake2b("\0".join(words).encode(), digest_size=8).digest()

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import threading
+from dataclasses import replace
 
 from s3zipfs.errors import (
     BadMember,
@@ -154,7 +155,8 @@ class Operations:
         """The version of a node is gone: the next path walk must look its name up again."""
         if isinstance(node, ObjectFile | Member):
             folder, component = self._tree.place(node.info)
-            self._invalidations.add_name(self._inodes.number(folder), component)
+            for parent in (folder, replace(folder, raw=True)):
+                self._invalidations.add_name(self._inodes.number(parent), component)
 
     def _wait(self, request: Request) -> Wait:
         def interrupted() -> bool:

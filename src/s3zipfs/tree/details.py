@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s3zipfs.tree.nodes import Buckets, Folder, Member, Node, ObjectFile, Sources
+from s3zipfs.tree.nodes import (
+    Buckets,
+    Control,
+    Folder,
+    Member,
+    Node,
+    ObjectFile,
+    Snapshot,
+    Sources,
+)
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.methods import method_name
@@ -53,5 +62,7 @@ def details(tree: Tree, name: bytes, node: Node, wait: Wait) -> Details:
             )
         case Folder(_, _, prefix):
             return Details(name, "directory" if prefix else "bucket", mode)
-        case Buckets() | Sources():
+        case Buckets() | Sources() | Control():
             return Details(name, "directory", mode)
+        case Snapshot(made=made):
+            return Details(name, "file", mode, tree.getattr(node, wait).size, modified=made)

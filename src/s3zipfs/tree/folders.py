@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import OrderedDict
@@ -75,6 +76,7 @@ class Folders:
     def listing(self, folder: Folder) -> Listing:
         """The listing in force, or a new one that has fetched nothing yet."""
         now = time.monotonic()
+        folder = _listed(folder)
         store = _store_of(self._stores, folder)
         stale = None
         with self._lock:
@@ -102,7 +104,7 @@ class Folders:
         shadowed = isinstance(row, Shadowed)
         info = row.info if isinstance(row, Shadowed) else row
         component = info.id.key[len(folder.prefix) :]
-        node = self._node(info)
+        node = self._node(folder, info)
         if self._strip_suffix and not shadowed and self._abbreviated(info, node, listing):
             component = component.removesuffix(ALIAS_SUFFIX)
         return encode_component(component, shadowed=shadowed), node
@@ -114,8 +116,9 @@ class Folders:
             return False
         return listing.find_object(short) is None and not listing.has_prefix(short + "/")
 
-    def _node(self, info: ObjectInfo) -> Node:
-        return Member(info, 0) if self._patterns.is_archive(info.id.key) else ObjectFile(info)
+    def _node(self, folder: Folder, info: ObjectInfo) -> Node:
+        is_archive = not folder.raw and self._patterns.is_archive(info.id.key)
+        return Member(info, 0) if is_archive else ObjectFile(info)
 
     # Look-up
 
@@ -130,17 +133,17 @@ class Folders:
         try:
             return self._look_up(folder, name, wait)
         except NotFound:
-            pinned = self._pins.find(folder, name, self._look_up, wait)
+            pinned = self._pins.find(_listed(folder), name, self._look_up, wait)
             if pinned is None:
                 raise
-            return Found(pinned, FOREVER)
+            return Found(ObjectFile(pinned.info) if folder.raw else pinned, FOREVER)
 
     def _look_up(self, folder: Folder, name: bytes, wait: Wait) -> Found:
         """The node that is in the store under that name."""
         now = time.monotonic()
         with self._lock:
             node, until = self._names.get((folder, name), (None, 0.0))
-            listing = self._listings.get(folder)
+            listing = self._listings.get(_listed(folder))
         if listing is None or now >= listing.valid_until:
             listing = self._first_page(folder, wait) if now >= until else None
         if listing is not None and listing.complete:
@@ -205,14 +208,14 @@ class Folders:
             return self._find_long(folder, name, key, known)
         info, is_prefix = known.object(key), known.has_prefix(key + "/")
         if shadowed:
-            return self._node(info) if info is not None and is_prefix else None
+            return self._node(folder, info) if info is not None and is_prefix else None
         if is_prefix:
             return replace(folder, prefix=key + "/")
         if info is not None and not (component == "" and info.size == 0):
-            return self._node(info)
-        if component and self._patterns.is_archive(key + ALIAS_SUFFIX):
+            return self._node(folder, info)
+        if component and not folder.raw and self._patterns.is_archive(key + ALIAS_SUFFIX):
             info = known.object(key + ALIAS_SUFFIX)
-            return self._node(info) if info is not None else None
+            return self._node(folder, info) if info is not None else None
         return None
 
     def _find_long(
@@ -227,7 +230,7 @@ class Folders:
                 continue
             shadowed = known.has_prefix(row.id.key + "/")
             if encode_component(component, shadowed=shadowed) == name:
-                return self._node(row)
+                return self._node(folder, row)
         return None
 
     # Forgetting
@@ -251,10 +254,10 @@ class Folders:
             listing = self._listings.get(folder)
             if listing is not None and _names_version(listing.find_object(info.id.key), info):
                 stale = self._listings.pop(folder)
-            for name in names:
-                node, _ = self._names.get((folder, name), (None, 0.0))
+            for known in itertools.product((folder, replace(folder, raw=True)), names):
+                node, _ = self._names.get(known, (None, 0.0))
                 if isinstance(node, ObjectFile | Member) and _names_version(node.info, info):
-                    del self._names[folder, name]
+                    del self._names[known]
         if stale is not None:
             stale.close()
 
@@ -288,6 +291,11 @@ def _place(info: ObjectInfo) -> tuple[Folder, str]:
     """The directory that an object stands in, and the last component of its key."""
     prefix, slash, component = info.id.key.rpartition("/")
     return Folder(info.id.endpoint, info.id.bucket, prefix + slash), component
+
+
+def _listed(folder: Folder) -> Folder:
+    """The directory whose listing tells of this one: where archives are files it is the same."""
+    return replace(folder, raw=False) if folder.raw else folder
 
 
 def _store_of(stores: RoutedStores, folder: Folder) -> ObjectStore:

@@ -7,6 +7,7 @@ Almost every component of a key is its own name. What no path can hold is writte
 |-----------------------------------|----------------------------------------------|
 | an empty component (`a//b`)       | `%_`                                         |
 | `.` and `..`                      | `%_2E`, `%_2E%_2E`                           |
+| `.s3zipfs`, the mount's own name  | `%_2Es3zipfs`                                |
 | the byte NUL                      | `%_00`                                       |
 | the mark `%_` itself              | `%_25_`                                      |
 | an object that is also a prefix   | the prefix keeps `name`; it is `name%_object`|
@@ -19,6 +20,7 @@ import hashlib
 import re
 
 MARK = b"%_"
+CONTROL = b".s3zipfs"  # at the root of a mount; no key is called so, anywhere
 OBJECT_SUFFIX = b"%_object"
 LONG_MARK = b"%_~"
 NAME_MAX = 255  # bytes; NAME_MAX of Linux
@@ -34,7 +36,7 @@ def encode_component(component: str, *, shadowed: bool = False) -> bytes:
     raw = component.encode()
     if raw == b"":
         name = MARK
-    elif raw in (b".", b".."):
+    elif raw in (b".", b"..", CONTROL):
         name = raw.replace(b".", b"%_2E")
     else:
         name = raw.replace(MARK, b"%_25_").replace(b"\0", b"%_00")

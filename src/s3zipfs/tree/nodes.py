@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from s3zipfs.stores.base import ObjectInfo
 
@@ -13,12 +13,20 @@ FOREVER = 86_400.0 * 365  # seconds: names inside one version never change
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """The root of a mount without sources: all buckets."""
+    """The root of a mount without sources: all buckets.
+
+    `raw`, here and below: archives are files (`.s3zipfs/raw`). A directory of the kernel's has one
+    place, so those there are other nodes, with inodes of their own.
+    """
+
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
     """The root of a mount of several sources: one directory each."""
+
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,27 @@ class Folder:
     endpoint: str
     bucket: str
     prefix: str
+    raw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """`.s3zipfs` at the root of a mount."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A file of `.s3zipfs` as it was when its name was looked up: never another content or size."""
+
+    name: bytes
+    number: int  # counts the snapshots of a tree
+    content: bytes | None = field(compare=False, repr=False)  # None: given up
+    made: float = field(compare=False)  # seconds since the epoch, UTC
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFile:
-    """An object that is not taken for an archive: a plain file."""
+    """An object that is not taken for an archive: a plain file. In `.s3zipfs/raw`: any object."""
 
     info: ObjectInfo
 
@@ -50,7 +74,8 @@ class Member:
     pinned: bool = False
 
 
-Node = Buckets | Sources | Folder | ObjectFile | Member
+Root = Buckets | Sources | Folder
+Node = Root | Control | Snapshot | ObjectFile | Member
 
 
 class Kind(enum.IntEnum):

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from s3zipfs.archive.archive import Archive
@@ -25,12 +26,15 @@ from s3zipfs.errors import (
 )
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.stores.routing import RoutedStores
+from s3zipfs.tree.control import ControlFiles, content_of
 from s3zipfs.tree.folders import Folders
 from s3zipfs.tree.listing import Listing
+from s3zipfs.tree.names import CONTROL
 from s3zipfs.tree.nodes import (
     FOREVER,
     Attributes,
     Buckets,
+    Control,
     DirEntry,
     Folder,
     Found,
@@ -38,6 +42,8 @@ from s3zipfs.tree.nodes import (
     Member,
     Node,
     ObjectFile,
+    Root,
+    Snapshot,
     Sources,
 )
 from s3zipfs.waiting import Wait
@@ -75,9 +81,10 @@ class Tree:
         self._made = time.time()
         self._lock = threading.Lock()  # guards _readers
         self._readers: OrderedDict[ObjectId, ObjectReader] = OrderedDict()
+        self._control: ControlFiles | None = None
 
     @property
-    def root(self) -> Node:
+    def root(self) -> Root:
         """All buckets, the one source, or a directory with one name for each source."""
         if not self._sources:
             return Buckets()
@@ -89,6 +96,13 @@ class Tree:
     def endpoint(self) -> str:
         """The URL of its endpoint, or of the first, as it stands in every `ObjectId`."""
         return self._stores.endpoint
+
+    def publish(self, files: Mapping[str, Callable[[], bytes]]) -> None:
+        """Have `.s3zipfs` at the root, with these files; a mount does so before it serves.
+
+        What makes a file's content is called at each look-up, by any thread, and waits for nobody.
+        """
+        self._control = ControlFiles(files, self.root)
 
     def head(self, bucket: str, key: str, wait: Wait) -> ObjectInfo:
         """The current version of an object at `endpoint`, whatever it is called; one HEAD.
@@ -118,6 +132,8 @@ class Tree:
             NotFound: there is none; a definite answer.
             NotADirectory: `parent` is a file.
         """
+        if name == CONTROL and self._control is not None and parent == self.root:
+            return Found(Control(), FOREVER)
         match parent:
             case Folder():
                 return self._folders.lookup(parent, name, wait)
@@ -130,18 +146,17 @@ class Tree:
                     # Short: programs that probe for names meet this thousands of times a second.
                     raise NotFound(f"{info.id}: no {name!r}", valid_for=FOREVER)
                 return Found(Member(info, found, pinned), FOREVER)
-            case Sources():
+            case Sources(raw):
                 if name in self._sources:
-                    return Found(self._sources[name], FOREVER)
+                    return Found(replace(self._sources[name], raw=raw), FOREVER)
                 raise NotFound(f"no source {name!r}", valid_for=FOREVER)
-            case Buckets():
-                return self._lookup_bucket(name, wait)
-            case ObjectFile(info):
-                raise NotADirectory(f"{info.id}: not a directory")
-
-    def _lookup_bucket(self, name: bytes, wait: Wait) -> Found:
-        valid_for = self._folders.buckets.find(name, wait)
-        return Found(Folder(self.endpoint, name.decode(), ""), valid_for)
+            case Buckets(raw):
+                valid_for = self._folders.buckets.find(name, wait)
+                return Found(Folder(self.endpoint, name.decode(), "", raw), valid_for)
+            case Control() if self._control is not None:
+                return self._control.lookup(name)
+            case _:
+                raise NotADirectory(f"{_shown(parent)}: not a directory")
 
     def resolve(self, path: bytes, wait: Wait) -> Node:
         """The node at a path below the root; empty components are passed over.
@@ -158,7 +173,7 @@ class Tree:
             return self._walk(path, wait)
 
     def _walk(self, path: bytes, wait: Wait) -> Node:
-        node = self.root
+        node: Node = self.root
         for name in path.split(b"/"):
             if name:
                 node = self.lookup(node, name, wait).node
@@ -198,17 +213,19 @@ class Tree:
                 for following, child in enumerate(children[offset:], offset + 1):
                     member = Member(info, child, pinned)
                     yield DirEntry(index.name(child), member, following, FOREVER)
-            case Sources():
+            case Sources(raw):
                 sources = list(self._sources.items())[offset:]
                 for following, (name, folder) in enumerate(sources, offset + 1):
-                    yield DirEntry(name, folder, following, FOREVER)
-            case Buckets():
+                    yield DirEntry(name, replace(folder, raw=raw), following, FOREVER)
+            case Buckets(raw):
                 buckets, valid_for = self._folders.buckets.all(wait)
                 for following, bucket in enumerate(buckets[offset:], offset + 1):
-                    folder = Folder(self.endpoint, bucket.name, "")
+                    folder = Folder(self.endpoint, bucket.name, "", raw)
                     yield DirEntry(bucket.name.encode(), folder, following, valid_for)
-            case ObjectFile(info):
-                raise NotADirectory(f"{info.id}: not a directory")
+            case Control() if self._control is not None:
+                yield from self._control.entries(offset)
+            case _:
+                raise NotADirectory(f"{_shown(node)}: not a directory")
 
     # Attributes
 
@@ -227,6 +244,8 @@ class Tree:
                 # Permission bits are of the machine that zipped: only "a program" is kept.
                 permissions = 0o555 if mode & 0o111 else 0o444
                 return Attributes(kind, size, permissions, index.modified(number))
+            case Snapshot():
+                return Attributes(Kind.FILE, len(content_of(node)), 0o444, node.made)
             case _:
                 return Attributes(Kind.DIRECTORY, 0, 0o555, self._made)
 
@@ -265,6 +284,8 @@ class Tree:
                 self._archives.get(info, wait).check_readable(number)
                 if pinned:
                     return
+            case Snapshot():
+                return
             case _:
                 raise IsADirectory("is a directory")
         if self._folders.is_superseded(info):
@@ -276,6 +297,8 @@ class Tree:
         Raises:
             ObjectChanged: the version that the node names is gone; its name is believed no more.
         """
+        if isinstance(node, Snapshot):
+            return [memoryview(content_of(node))[start:end]]
         try:
             match node:
                 case ObjectFile(info):
@@ -369,6 +392,10 @@ class Directory:
         if offset == 0 or self._listing is None:
             self._listing = folders.listing(self.node)
         return folders.entries(self.node, self._listing, offset, wait)
+
+
+def _shown(node: Node) -> str:
+    return str(node.info.id) if isinstance(node, ObjectFile | Member) else ".s3zipfs"
 
 
 def _member(archive: Archive, number: int) -> str:
