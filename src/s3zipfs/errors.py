@@ -119,3 +119,8 @@ class SettingsError(S3ZipError):
 
 class MountError(S3ZipError):
     """The mount could not be made: mountpoint, /dev/fuse, fusermount3 or libfuse."""
+
+
+def printable(text: str) -> str:
+    """The text on one line, with nothing that a terminal obeys: names in buckets are anyone's."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

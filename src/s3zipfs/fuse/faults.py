@@ -6,7 +6,7 @@ import errno
 import logging
 from typing import Any
 
-from s3zipfs.errors import S3ZipError
+from s3zipfs.errors import S3ZipError, printable
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.protocol import Opcode
 from s3zipfs.fuse.session import Request
@@ -29,9 +29,8 @@ def tell(request: Request, number: int, node: Node | None, tree: Tree, error: S3
     }
     fields["cause"] = cause = _cause(fields, node, error)
     told = f"{where}: {cause}" if (where := _where(fields)) else cause
-    # Names are anyone's: one line, and nothing that a terminal obeys.
-    told = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in told)
-    log.warning("%s: %s: %s", fields["operation"], fields["errno"], told, extra=fields)
+    operation, name = fields["operation"], fields["errno"]
+    log.warning("%s: %s: %s", operation, name, printable(told), extra=fields)
 
 
 def _named(node: Node | None, tree: Tree) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from s3zipfs.settings.given import Given, unknown
 from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.model import SECRETS, Settings, Source
 from s3zipfs.settings.private import is_writable_by_all, readers
-from s3zipfs.settings.values import NOWHERE
+from s3zipfs.settings.values import NOWHERE, xdg_folder
 
 SYSTEM_FOLDER = Path("/etc/s3zipfs")
 
@@ -24,13 +24,7 @@ _TABLES = "source"  # `[[source]]` is one of `sources`
 
 def user_folder() -> Path | None:
     """`$XDG_CONFIG_HOME/s3zipfs`, else `~/.config/s3zipfs`; None where a user has no home."""
-    given = os.environ.get("XDG_CONFIG_HOME", "")
-    if given.startswith("/"):  # XDG Base Directory Specification: relative ones are ignored
-        return Path(given) / "s3zipfs"
-    try:
-        return Path.home() / ".config" / "s3zipfs"
-    except RuntimeError:
-        return None
+    return xdg_folder("XDG_CONFIG_HOME", ".config")
 
 
 def places_of(name: str) -> tuple[Path, ...]:

@@ -47,13 +47,21 @@ def default_cache_dir() -> Path | None:
 
     None where a user has no home.
     """
-    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.geteuid() == 0 and not os.environ.get("XDG_CACHE_HOME", "").startswith("/"):
+        return Path("/var/cache/s3zipfs")
+    return xdg_folder("XDG_CACHE_HOME", ".cache")
+
+
+def xdg_folder(variable: str, below_home: str) -> Path | None:
+    """Our folder in the one that the variable names, else in that one below the user's home.
+
+    None where a user has no home.
+    """
+    given = os.environ.get(variable, "")
     if given.startswith("/"):  # XDG Base Directory Specification: relative ones are ignored
         return Path(given) / "s3zipfs"
-    if os.geteuid() == 0:
-        return Path("/var/cache/s3zipfs")
     try:
-        return Path.home() / ".cache" / "s3zipfs"
+        return Path.home() / below_home / "s3zipfs"
     except RuntimeError:
         return None
 

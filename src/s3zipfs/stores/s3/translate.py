@@ -33,6 +33,7 @@ from s3zipfs.errors import (
     S3ZipError,
     SettingsError,
     StoreUnavailable,
+    printable,
 )
 from s3zipfs.stores.base import ObjectId
 
@@ -96,7 +97,7 @@ class Asked:
         if not self.bucket:
             return self.endpoint
         name = f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+        return printable(name)
 
     @property
     def climbs(self) -> bool:
