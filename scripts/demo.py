@@ -159,10 +159,9 @@ def read_everything(mountpoint: Path, env: dict[str, str], sums: tuple[float, fl
         raise DemoError("df does not name s3zipfs")
 
 
-def demo(folder: Path, server: S3Server, *, keep: bool) -> None:
-    """Upload, mount, read, unmount."""
-    mountpoint, data = folder / "mnt", folder / "data"
-    mountpoint.mkdir()
+def fill_bucket(server: S3Server, folder: Path) -> tuple[float, float, int]:
+    """Make the bucket and the three zips in it, kept in `folder/data`; what they have to say."""
+    data = folder / "data"
     data.mkdir()
     sums = (
         make_climate(data / "climate.zarr.zip", folder),
@@ -177,9 +176,18 @@ def demo(folder: Path, server: S3Server, *, keep: bool) -> None:
         region_name="us-east-1",
     )
     client.create_bucket(Bucket=BUCKET)
-    print(f"Three zips in s3://{BUCKET}:")
-    for path in sorted(data.iterdir()):
+    for path in data.iterdir():
         client.upload_file(str(path), BUCKET, path.name)
+    return sums
+
+
+def demo(folder: Path, server: S3Server, *, keep: bool) -> None:
+    """Upload, mount, read, unmount."""
+    mountpoint = folder / "mnt"
+    mountpoint.mkdir()
+    sums = fill_bucket(server, folder)
+    print(f"Three zips in s3://{BUCKET}:")
+    for path in sorted((folder / "data").iterdir()):
         with zipfile.ZipFile(path) as archive:
             members = len(archive.namelist())
         print(f"  {path.name:18} {path.stat().st_size / 1e6:5.1f} MB, {members} members")
