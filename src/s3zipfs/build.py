@@ -23,6 +23,7 @@ from s3zipfs.stores.retrying import RetryingStore
 from s3zipfs.stores.routing import Route, RoutedStores
 from s3zipfs.stores.s3 import S3Store
 from s3zipfs.tree.folders import Folders
+from s3zipfs.tree.names import CONTROL
 from s3zipfs.tree.nodes import Folder
 from s3zipfs.tree.patterns import ArchivePatterns
 from s3zipfs.tree.tree import Reload, Tree
@@ -209,6 +210,8 @@ def _named(reached: Sequence[_Reached]) -> dict[str, Folder]:
             for way in (_last, _whole, _with_endpoint)
             if [*taken, *map(way, unnamed)].count(name := way(each)) == 1 or way is _with_endpoint
         )
+        if name == CONTROL.decode() and len(reached) > 1:
+            raise SettingsError(f"{each.source.url}: {name} is the mount's own; give another name")
         if name in named:
             raise SettingsError(f"{each.source.url}: another source is called {name} as well")
         named[name] = each.folder

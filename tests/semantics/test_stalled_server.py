@@ -72,6 +72,7 @@ def test_root_and_df_answer_within_a_second(
 ) -> None:
     assert fastest("stat", str(mount.path)) < 1
     assert fastest("df", str(mount.path)) < 1
+    assert fastest("cat", f"{mount.path}/.s3zipfs/status.json") < 1
     assert all(each.poll() is None for each in readers)
 
 
