@@ -19,6 +19,7 @@ from s3zipfs.mcaliases import split_alias
 from s3zipfs.settings import Place, Settings, Source, parse_source
 from s3zipfs.stores.base import ObjectStore
 from s3zipfs.stores.network import Network
+from s3zipfs.stores.offline import OfflineStore
 from s3zipfs.stores.retrying import RetryingStore
 from s3zipfs.stores.routing import Route, RoutedStores
 from s3zipfs.stores.s3 import S3Store
@@ -53,9 +54,11 @@ def build_tree(
 ) -> Tree:
     """The tree of these sources (`s3://bucket[/prefix]`; none: all buckets). No request is made.
 
+    offline: bool = False,
     `store` takes the place of S3 (tests). Of the memory one part in `kept` may hold what was read
     to its end; of one stream at most `window` bytes are read ahead. `reread` gives the settings as
-    they are by now, with their sources, for new credentials.
+    they are by now, with their sources, for new credentials. `offline`: names are asked for, and
+    no bytes; what is not on disk is `NotKeptError`.
 
     Raises:
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
@@ -74,7 +77,7 @@ def build_tree(
     cache = ExtentCache(budget, most_read=settings.memory // kept)
     disk = DiskCache(settings.cache_dir, max_bytes=settings.block_cache_size, budget=budget)
     fetcher = Fetcher(
-        stores,
+        OfflineStore(stores) if offline else stores,
         network,
         cache,
         disk,

@@ -14,9 +14,10 @@ import pytest
 from trees import WAIT, MakeTree, read, zipped
 from zarrs import FILLER, hierarchy, is_metadata
 
-from s3zipfs.archive import metadata
+from s3zipfs.archive import metadata, metadataplan
 from s3zipfs.archive.coalescing import plan_groups
-from s3zipfs.archive.metadata import COST, GAP, LARGEST, NAMES, MetadataTable
+from s3zipfs.archive.metadata import MetadataTable
+from s3zipfs.archive.metadataplan import COST, GAP, LARGEST, NAMES
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.build import build_tree
 from s3zipfs.errors import BadMember, StoreUnavailable
@@ -164,8 +165,8 @@ def test_a_large_member_is_left_out(
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """3,000 metadata members of 2 kB, and bounds that they pass."""
-    monkeypatch.setattr(metadata, "COST", 2 << 20)
-    monkeypatch.setattr(metadata, "MOST", 2500)
+    monkeypatch.setattr(metadataplan, "COST", 2 << 20)
+    monkeypatch.setattr(metadataplan, "MOST", 2500)
     return {f"{number:04}/zarr.json": b"{}" + b" " * 2000 for number in range(3000)}
 
 

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 
 from s3zipfs.budget import MemoryBudget
-from s3zipfs.cache.reader import ObjectReader
+from s3zipfs.cache.reader import Fetcher, ObjectReader
 from s3zipfs.errors import BadArchive
-from s3zipfs.stores.base import ObjectId, RangeStore
+from s3zipfs.stores.base import ObjectId
 from s3zipfs.zipformat.index import IndexBuilder, MemberIndex, build_index
 from s3zipfs.zipformat.plan import DirectoryLocation, locate_directory, plan_tail
 
@@ -86,47 +87,80 @@ class LoadGate:
         return self._held == 0 or self._held + size <= self._capacity
 
 
-async def load_index(
-    reader: ObjectReader,
-    store: RangeStore,
-    gate: LoadGate,
-    *,
-    encoding: str | None,
-    max_directory_bytes: int,
-    progress: Progress,
-) -> MemberIndex:
-    """Fetch and parse the central directory; runs on the network loop, parses beside it.
+@dataclass(frozen=True, slots=True)
+class FoundDirectory:
+    """Where an archive's central directory is, and the end of the object that tells."""
 
-    One GET where the tail takes it in; else one more, or one for each 8 MiB of directory, all of
-    one version (If-Match).
+    location: DirectoryLocation
+    tail: memoryview
+    tail_start: int
+
+    @property
+    def is_in_tail(self) -> bool:
+        """Whether all of it is at hand."""
+        return self.location.start >= self.tail_start
+
+    def pieces(self) -> list[tuple[int, int]]:
+        """What of it is still to be fetched, a GET each."""
+        location = self.location
+        stop = min(self.tail_start, location.end)
+        starts = range(location.start, stop, DIRECTORY_GET)
+        return [(at, min(at + DIRECTORY_GET, stop)) for at in starts]
+
+
+async def find_directory(reader: ObjectReader) -> FoundDirectory:
+    """Read the end of an object, as much of it as is needed to know where its directory is.
 
     Raises:
-        BadArchive: not a zip, contradicts itself, or its directory is over the bound.
-        ObjectChanged: the version was replaced meanwhile.
+        BadArchive: not a zip, or it contradicts itself.
     """
-    oid, size = reader.info.id, reader.info.size
+    size = reader.info.size
     start, end = plan_tail(size)
     tail = await reader.fetch(start, end)
     while not isinstance(found := locate_directory(tail, start, size), DirectoryLocation):
         start, end = found.start, found.end
         tail = await reader.fetch(start, end)
+    return FoundDirectory(found, tail, start)
+
+
+async def load_index(
+    reader: ObjectReader,
+    fetcher: Fetcher,
+    gate: LoadGate,
+    *,
+    encoding: str | None,
+    max_directory_bytes: int,
+    progress: Progress,
+) -> tuple[MemberIndex, bool]:
+    """Fetch and parse the central directory; runs on the network loop, parses beside it.
+
+    One GET where the tail takes it in; else one more, or one for each 8 MiB of directory, all of
+    one version (If-Match). Told with the index: whether the tail took it in.
+
+    Raises:
+        BadArchive: not a zip, contradicts itself, or its directory is over the bound.
+        ObjectChanged: the version was replaced meanwhile.
+    """
+    found = await find_directory(reader)
+    location, tail, start = found.location, found.tail, found.tail_start
     progress.step()
-    if found.size > max_directory_bytes:
+    if location.size > max_directory_bytes:
         raise BadArchive(
-            f"a central directory of {found.size} bytes; "
+            f"a central directory of {location.size} bytes; "
             f"--max-directory-bytes allows {max_directory_bytes}"
         )
-    if found.start >= start:
-        directory = tail[found.start - start : found.end - start]
-        return await asyncio.to_thread(build_index, directory, found, encoding=encoding)
-    in_tail = tail[: max(0, found.end - start)]
-    held = min(PIECES_HELD * DIRECTORY_GET, found.size) + BUILDING_FACTOR * found.size
+    if found.is_in_tail:
+        directory = tail[location.start - start : location.end - start]
+        return await asyncio.to_thread(build_index, directory, location, encoding=encoding), True
+    in_tail = tail[: max(0, location.end - start)]
+    held = min(PIECES_HELD * DIRECTORY_GET, location.size) + BUILDING_FACTOR * location.size
     async with gate.holding(held):
-        pieces = _fetch_in_order(store, oid, found.start, min(start, found.end))
+        pieces = _fetch_in_order(fetcher, reader.info.id, found.pieces())
+        builder = IndexBuilder(location, encoding=encoding)
         async with aclosing(pieces):
-            index = await _build(IndexBuilder(found, encoding=encoding), pieces, in_tail, progress)
+            index = await _build(builder, pieces, in_tail, progress)
         await asyncio.to_thread(_give_back_memory)
-        return index
+        return index, False
 
 
 async def _build(
@@ -165,19 +199,23 @@ def _give_back_memory() -> None:
 
 
 async def _fetch_in_order(
-    store: RangeStore, oid: ObjectId, start: int, end: int
+    fetcher: Fetcher, oid: ObjectId, pieces: list[tuple[int, int]]
 ) -> AsyncGenerator[memoryview, None]:
-    """The bytes `[start, end)` in pieces, fetched in parallel, given in their order.
+    """Pieces fetched in parallel, given in their order, from the disk where they are there.
 
-    One piece is with the caller while the next ones are on their way.
+    One piece is with the caller while the next ones are on their way. The disk is not given them:
+    the index will have a file of its own.
     """
-    starts = iter(range(start, end, DIRECTORY_GET))
+
+    async def get(start: int, end: int) -> memoryview:
+        return (await fetcher.get_once(oid, start, end))[0]
+
+    left = iter(pieces)
     under_way: deque[asyncio.Task[memoryview]] = deque()
     try:
         while True:
-            while len(under_way) < PIECES_HELD and (at := next(starts, None)) is not None:
-                piece = store.get_range(oid, at, min(at + DIRECTORY_GET, end))
-                under_way.append(asyncio.ensure_future(piece))
+            while len(under_way) < PIECES_HELD and (piece := next(left, None)) is not None:
+                under_way.append(asyncio.ensure_future(get(*piece)))
             if not under_way:
                 return
             yield await under_way.popleft()

@@ -14,17 +14,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
 from isal import isal_zlib
-from numpy.typing import NDArray
 
-from s3zipfs.archive.coalescing import plan_groups
 from s3zipfs.archive.inflate import decode_whole, verify
+from s3zipfs.archive.metadataplan import Group, MetadataPlan, may_be_metadata
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.extents import joined
 from s3zipfs.cache.reader import Fetcher
@@ -33,31 +30,14 @@ from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member
-from s3zipfs.zipformat.methods import DEFLATED, STORED
-from s3zipfs.zipformat.named import numbers_named
+from s3zipfs.zipformat.methods import DEFLATED
 from s3zipfs.zipformat.records import (
-    LOCAL_EXTRA_SLACK,
-    LOCAL_FILE_HEADER_SIZE,
     MoreNeeded,
     parse_local_header,
 )
 
 log = logging.getLogger(__name__)
 
-NAMES: Final = (
-    b"zarr.json",  # Zarr 3 core, "Storage"
-    b".zarray", b".zgroup", b".zattrs",  # Zarr 2, "Storage"
-    b".zmetadata",  # what zarr.consolidate_metadata writes
-)  # fmt: skip
-
-# What is larger is not one of many, and is read by itself.
-LARGEST: Final = 256 << 10  # bytes
-# A request costs 0.6 ms of CPU here and as much at the server, and a round trip: in that time more
-# than these bytes arrive at 250 MB/s.
-GAP: Final = 256 << 10
-GROUP: Final = 2 << 20  # bytes of one request: the first reader waits for all of it
-COST: Final = 16 << 20  # bytes fetched at a time, with GAP for each request: at most 64 of them
-MOST: Final = 16_384  # members of one archive; further ones are read as any other member
 AT_ONCE: Final = 4  # requests under way, after the first one
 # Nobody waits longer (and `GRACE_SECONDS`) for a group, of which a small part is needed; where the
 # first one took so long, the others are left.
@@ -136,16 +116,6 @@ class MetadataTable:
         return freed
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Members that are fetched by one request."""
-
-    start: int  # bytes of the object, as `end`
-    end: int
-    numbers: tuple[int, ...]
-    here: Future[None]  # done once they are kept, or can't be had this way
-
-
 class MetadataMembers:
     """The metadata members of one archive. Safe for any number of threads.
 
@@ -157,11 +127,9 @@ class MetadataMembers:
         self._info = info
         self._fetcher = fetcher
         self._table = table
-        # Guards all below; names are looked for within it, so that it is done once.
+        # Guards _plan; names are looked for within it, so that it is done once.
         self._lock = threading.Lock()
-        self._spans: _Spans | None = None  # None: none of them was read yet
-        self._coming: dict[int, Future[None]] = {}  # of members that were ever asked for
-        self._unread: set[int] = set()  # of them, those that nobody has read since
+        self._plan: MetadataPlan | None = None
 
     def content(self, index: MemberIndex, member: Member, wait: Wait) -> memoryview | None:
         """The whole content, verified; None: read it as any other member.
@@ -172,14 +140,13 @@ class MetadataMembers:
         Raises:
             Interrupted, TooManyWaiting: of `wait`.
         """
-        if member.uncompressed_size > LARGEST or not member.raw_name.endswith(NAMES):
+        if not may_be_metadata(member):
             return None
         with self._lock:
-            self._unread.discard(member.number)
-            coming = self._coming.get(member.number)
-            groups = self._plan(index, member.number) if coming is None else []
+            if self._plan is None:
+                self._plan = MetadataPlan(index, self._info.size, most=self._table.most)
+            coming, groups = self._plan.read(member.number)
         if groups:
-            coming = groups[0].here
             self._fetcher.network.start(self._fetch(index, groups))
         if coming is None:
             return None
@@ -189,26 +156,10 @@ class MetadataMembers:
             return None
         return self._table.find(self._info.id, member.number)
 
-    def _plan(self, index: MemberIndex, number: int) -> list[_Group]:
-        """What to fetch with a member, its own group first; the lock is held."""
-        if self._spans is None:
-            self._spans = _find_spans(index, number, self._info.size)
-        # Who opens one array of thousands needs few of them: no more before half were of use.
-        if 2 * len(self._unread) > len(self._coming):
-            return []
-        groups = self._spans.take(number, cost=min(COST, self._table.most))
-        if sum(len(group.numbers) for group in groups) < 2:
-            return []
-        for group in groups:
-            self._coming.update(dict.fromkeys(group.numbers, group.here))
-            self._unread.update(group.numbers)
-        self._unread.discard(number)
-        return groups
-
-    async def _fetch(self, index: MemberIndex, groups: list[_Group]) -> None:
+    async def _fetch(self, index: MemberIndex, groups: list[Group]) -> None:
         turns = asyncio.Semaphore(AT_ONCE)
 
-        async def in_turn(group: _Group) -> None:
+        async def in_turn(group: Group) -> None:
             async with turns:
                 await self._fetch_group(index, group)
 
@@ -222,7 +173,7 @@ class MetadataMembers:
                 if not group.here.done():
                     group.here.set_result(None)
 
-    async def _fetch_group(self, index: MemberIndex, group: _Group) -> bool:
+    async def _fetch_group(self, index: MemberIndex, group: Group) -> bool:
         """Whether it could be had."""
         oid = self._info.id
         try:
@@ -243,66 +194,15 @@ class MetadataMembers:
             group.here.set_result(None)
         return True
 
-    async def _get(self, group: _Group) -> tuple[memoryview, bool]:
+    async def _get(self, group: Group) -> tuple[memoryview, bool]:
         """The bytes of a group, and whether they came from the store."""
         oid, start, end = self._info.id, group.start, group.end
         if (parts := self._fetcher.cache.peek(oid, start, end)) is not None:
             return joined(parts), False
-        held = await asyncio.to_thread(self._fetcher.disk.look, oid, start, end)
-        if held is not None and not held.gaps:
-            return held.data, False
-        return await self._fetcher.store.get_range(oid, start, end), True
+        return await self._fetcher.get_once(oid, start, end)
 
 
-class _Spans:
-    """Where metadata members stand in the object, in the order in which they are to be fetched."""
-
-    def __init__(
-        self, numbers: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
-    ) -> None:
-        self._numbers = numbers
-        self._starts = starts
-        self._ends = ends
-        self._left = np.ones(len(numbers), np.bool_)
-
-    def take(self, number: int, *, cost: int) -> list[_Group]:
-        """Groups of what was not taken yet, from one member on and then from the start."""
-        at = np.flatnonzero(self._numbers == number)
-        if not len(at) or not self._left[at[0]]:
-            return []
-        order = np.roll(np.arange(len(self._numbers)), -int(at[0]))
-        order = order[self._left[order]]
-        starts, ends = self._starts[order].tolist(), self._ends[order].tolist()
-        groups = []
-        for first, stop in plan_groups(starts, ends, gap=GAP, largest=GROUP, cost=cost):
-            taken = order[first:stop]
-            self._left[taken] = False
-            numbers = tuple(self._numbers[taken].tolist())
-            groups.append(_Group(starts[first], max(ends[first:stop]), numbers, Future()))
-        return groups
-
-
-def _find_spans(index: MemberIndex, number: int, size: int) -> _Spans:
-    """Of the members that may be read this way the next ones from `number` on."""
-    columns = index.columns
-    numbers = numbers_named(index, NAMES)
-    methods, lengths = columns["methods"][numbers], columns["compressed_sizes"][numbers]
-    fit = (methods == STORED) | (methods == DEFLATED)
-    fit &= (lengths <= LARGEST) & (index.sizes[numbers] <= LARGEST)
-    fit &= columns["local_header_offsets"][numbers] < size  # all else is told when it is read
-    numbers = numbers[fit]
-    starts = columns["local_header_offsets"][numbers].astype(np.int64)
-    order = np.argsort(starts, kind="stable")
-    # From `number` on, and round to the start.
-    at = np.flatnonzero(numbers[order] == number)
-    order = np.roll(order, -int(at[0]) if len(at) else 0)[:MOST]
-    numbers, starts = numbers[order], starts[order]
-    spans = LOCAL_FILE_HEADER_SIZE + LOCAL_EXTRA_SLACK + columns["raw_lengths"][numbers].astype("q")
-    ends = starts + spans + columns["compressed_sizes"][numbers].astype(np.int64)
-    return _Spans(numbers, starts, np.minimum(ends, size))
-
-
-def _contents(index: MemberIndex, group: _Group, data: memoryview) -> dict[int, bytes]:
+def _contents(index: MemberIndex, group: Group, data: memoryview) -> dict[int, bytes]:
     """Of the members that are in order: what is wrong with others is told when they are read."""
     contents = {}
     for number in group.numbers:

@@ -132,10 +132,18 @@ class Archives:
     async def _load(self, info: ObjectInfo, progress: Progress) -> Archive:
         try:
             opened = await asyncio.to_thread(self._indexes.open, info)
+    def finish_writes(self, wait: Wait) -> None:
+        """Wait until the indexes that were loaded are on disk."""
+        wait.result(self._fetcher.network.submit(self._finish_writes()))
+
+    async def _finish_writes(self) -> None:
+        while self._writes:
+            await asyncio.wait(self._writes)
+
             reader = ObjectReader(info, self._fetcher)
-            index = opened.index if opened else None
+            index, in_tail = (opened.index, False) if opened else (None, False)
             if index is None:
-                index = await load_index(
+                index, in_tail = await load_index(
                     reader,
                     self._fetcher.store,
                     self._gate,
@@ -165,7 +173,8 @@ class Archives:
             self._on_changed(info)
             raise
         else:
-            self._keep(info, archive, opened)
+            self._keep(info, archive, opened, in_tail=in_tail)
+            origin = "disk" if opened else "store"
             return archive
         finally:
             with self._lock:
@@ -174,7 +183,9 @@ class Archives:
     def _shown(self, index: MemberIndex) -> MemberIndex:
         return index.unwrapped() if self._unwrap else index
 
-    def _keep(self, info: ObjectInfo, archive: Archive, opened: Opened | None) -> None:
+    def _keep(
+        self, info: ObjectInfo, archive: Archive, opened: Opened | None, *, in_tail: bool
+    ) -> None:
         held = _Open(archive, archive.nbytes, is_mapped=False)
         if opened is not None:
             held.charged += opened.resident - opened.index.nbytes
@@ -183,7 +194,7 @@ class Archives:
         with self._lock:
             self._open[info.id] = held
         self._close_spare_mappings()
-        if opened is None and self._indexes.wants(archive.index):
+        if opened is None and self._indexes.wants(archive.index, in_tail=in_tail):
             write = asyncio.ensure_future(self._persist(info))
             self._writes.add(write)
             write.add_done_callback(self._written)

@@ -236,6 +236,13 @@ class BlockIndex:
             (object_key, start - LARGEST, end, start),
         )
 
+    def drop_within(self, object_key: int, start: int, end: int) -> None:
+        """Forget the records of an object that lie in `[start, end)`."""
+        self._db.execute(
+            'DELETE FROM records WHERE object = ? AND start >= ? AND start < ? AND "end" <= ?',
+            (object_key, start, end, end),
+        )
+
     def drop_record(self, object_key: int, place: Place) -> None:
         """Forget one record, unless another has taken its place."""
         self._db.execute(

@@ -12,7 +12,7 @@ from typing import Final
 
 from s3zipfs.cache.blockindex import MOST_PLACES, BlockIndex, OtherFormatError
 from s3zipfs.cache.blockwriter import segment_path
-from s3zipfs.cache.records import DamagedRecordError, Identity, Place, read_record
+from s3zipfs.cache.records import LARGEST, DamagedRecordError, Identity, Place, read_record
 
 TIMEOUT: Final = 1.0  # seconds for another process that recovers the index
 IDLE_CONNECTIONS: Final = 8
@@ -79,6 +79,37 @@ class BlockReader:
                 )
             found.held = _put_together(parts, start, end)
         return found
+
+    def gaps(
+        self, identity: Identity, start: int, end: int
+    ) -> tuple[tuple[tuple[int, int], ...], set[int]]:
+        """What of `[start, end)` there is not, by the index alone, and the segments of the rest.
+
+        What a reader would give up, since it is in too many pieces, is not there either.
+
+        Raises:
+            OSError, sqlite3.Error, DamagedIndexError, OtherFormatError: see `BlockIndex`.
+        """
+        held: list[Place] = []
+        try:
+            with self._connection() as index:
+                for first in range(start, end, LARGEST):
+                    places = index.lookup(identity.key, first, min(first + LARGEST, end))
+                    held += places if len(places) < MOST_PLACES else []
+        except FileNotFoundError:
+            held = []
+        except OtherFormatError as other:
+            if other.is_newer:
+                raise
+            held = []
+        found = {each.segment for each in held}
+        segments = {each for each in found if Path(segment_path(self._folder, each)).exists()}
+        parts = [
+            (max(start, each.start), min(end, each.end))
+            for each in held
+            if each.segment in segments
+        ]
+        return plan_gaps(parts, start, end), segments
 
     def forget(self) -> None:
         """Close what is open: the folder was made anew, or is to be left alone."""

@@ -66,6 +66,7 @@ class Block:
     identity: Identity
     start: int
     data: memoryview
+    replaces: bool = False  # records that lie in it are of no use any more
 
     @property
     def size(self) -> int:
@@ -233,6 +234,10 @@ class BlockWriter:
             if not self.index.set_length(segment.number, segment.length):
                 self._forget(segment)
                 raise _SegmentGoneError
+            for block in blocks:
+                if block.replaces:
+                    end = block.start + len(block.data)
+                    self.index.drop_within(block.identity.key, block.start, end)
             keys = [block.identity.key for block in blocks]
             self.index.add_records(zip(keys, places, strict=True))
             self._make_room(0, segment.number, outcome)

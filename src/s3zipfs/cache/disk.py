@@ -23,7 +23,9 @@ from s3zipfs.cache.blockindex import DamagedIndexError, OtherFormatError
 from s3zipfs.cache.blockreader import BlockReader, Found, Held
 from s3zipfs.cache.blockwriter import Batch, Block, BlockWriter, remove_folder, segment_size
 from s3zipfs.cache.records import LARGEST, Identity, identity_of
+from s3zipfs.errors import DeadlineExceeded
 from s3zipfs.stores.base import ObjectId
+from s3zipfs.waiting import POLL_SECONDS, Wait
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,11 @@ class DiskCache:
         self.counts = Counts()
 
     # Reading
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._folder is not None
+
 
     def look(self, oid: ObjectId, start: int, end: int) -> Held | None:
         """What is on disk of `[start, end)`, verified; None where nothing is to be had."""
@@ -110,6 +117,31 @@ class DiskCache:
         return found.held
 
     def _note(self, identity: Identity, found: Found, length: int) -> None:
+    def gaps(self, oid: ObjectId, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """What of `[start, end)` would have to be fetched; the rest counts as used just now.
+
+        The index is believed: nothing is read.
+        """
+        nothing = ((start, end),) if start < end else ()
+        if self._reader is None or not self._faults.may_try("reading"):
+            return nothing
+        try:
+            gaps, segments = self._reader.gaps(identity_of(oid), start, end)
+        except _FAULTS as error:
+            self._failed("reading", error)
+            return nothing
+        self._faults.works("reading")
+        with self._lock:
+            if segments - self._batch.touched:
+                self._batch.touched |= segments
+                self._wake()
+        return gaps
+
+    def reach(self, oid: ObjectId, start: int, end: int) -> int:
+        """How far `[start, end)` is on disk without a gap, by the index."""
+        gaps = self.gaps(oid, start, end)
+        return gaps[0][0] if gaps else end
+
         held, counts = found.held, self.counts
         with self._lock:
             if held is None:
@@ -163,6 +195,31 @@ class DiskCache:
             self._budget.release(len(data))
 
     def discard(self, oid: ObjectId, start: int, end: int) -> None:
+    def put(self, oid: ObjectId, start: int, data: memoryview, wait: Wait) -> bool:
+        """Have these bytes written, in place of what is there of them; waits until others are.
+
+        False where nothing is kept, or the disk does not work.
+
+        Raises:
+            Interrupted, DeadlineExceeded: of `wait`.
+        """
+        if self._folder is None or not self._faults.may_try("writing"):
+            return False
+        block = Block(identity_of(oid), start, data, replaces=True)
+        give_up = time.monotonic() + wait.timeout
+        self._budget.charge(len(data))
+        with self._lock:
+            while self._queued_bytes and self._queued_bytes + len(data) > self._queue_limit:
+                if wait.interrupted() or self._is_closed or time.monotonic() > give_up:
+                    self._budget.release(len(data))
+                    wait.check()
+                    raise DeadlineExceeded(f"{self._folder}: nothing was written in time")
+                self._changed.wait(POLL_SECONDS)
+            self._queued_bytes += len(data)
+            self._batch.blocks.append(block)
+            self._wake()
+        return True
+
         """Forget a range, as when a member's CRC turned out wrong."""
         if self._folder is None:
             return
@@ -231,6 +288,7 @@ class DiskCache:
             batch, self._batch = self._batch, Batch()
             self._queued_bytes = 0
             return batch
+            self._changed.notify_all()
 
     def _has_gathered(self) -> bool:
         return self._is_flushing or self._is_closed or self._queued_bytes >= GATHERED_BYTES

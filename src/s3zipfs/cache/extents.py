@@ -18,7 +18,7 @@ OVERHEAD = 1200
 class Extent:
     """Bytes `[start, end)` of one content; `future` is done once they are here."""
 
-    __slots__ = ("content", "end", "future", "start", "through", "wanted")
+    __slots__ = ("content", "end", "fetched", "future", "start", "through", "wanted")
 
     def __init__(self, content: Hashable, start: int, end: int, *, wanted: bool) -> None:
         self.content = content
@@ -26,6 +26,7 @@ class Extent:
         self.end = end
         self.wanted = wanted  # False: fetched ahead, and nobody has asked for it yet
         self.through = wanted  # its last byte was asked for: mostly, it will not be needed again
+        self.fetched = False  # the store was asked for it; not what was on disk
         self.future: Transfer[memoryview] = Transfer()
 
     @property
@@ -35,6 +36,19 @@ class Extent:
 
 
 class _Content:
+@dataclass(slots=True)
+class Counts:
+    """Bytes since the start; `ahead - ahead_used - ahead_wasted` are ahead of their readers now.
+
+    An extent of which a part was asked for counts as used.
+    """
+
+    found: int = 0  # asked for, and in memory by then
+    ahead: int = 0  # fetched or inflated before they were asked for, or on their way
+    ahead_used: int = 0  # of these, asked for later
+    ahead_wasted: int = 0  # of these, dropped before they were
+
+
     """The extents of one content, in order, never overlapping."""
 
     __slots__ = ("extents", "starts")

@@ -39,10 +39,11 @@ class PersistedIndexes:
         """What became of the attempts, since the start."""
         return self.folder.counts
 
-    def wants(self, index: MemberIndex) -> bool:
-        """Whether it is worth a file."""
-        folder = self.folder
-        return folder.cache_dir is not None and SMALLEST <= index.nbytes <= folder.max_bytes
+    def wants(self, index: MemberIndex, *, in_tail: bool) -> bool:
+        """Whether it is worth a file. `in_tail`: the first GET of the object told all of it."""
+        folder, size = self.folder, index.nbytes
+        is_small = in_tail and size < SMALLEST
+        return folder.cache_dir is not None and size <= folder.max_bytes and not is_small
 
     def open(self, info: ObjectInfo) -> Opened | None:
         """The index of that version, verified; None where there is none to be had."""
@@ -51,8 +52,6 @@ class PersistedIndexes:
 
     def save(self, info: ObjectInfo, index: MemberIndex) -> bool:
         """Write the index of that version; whether it is there now."""
-        if not self.wants(index):
-            return False
         identity = self._identity(info)
         header, columns = describe(identity, index)
         write = partial(write_file, header=header, columns=columns)

@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from s3zipfs.cache.blockreader import Held
 from s3zipfs.cache.disk import DiskCache
@@ -29,6 +29,36 @@ LARGEST_GET = 8 << 20
 
 # What a thread may fetch by itself: a member that is fetched whole, with its header.
 AT_ONCE = (1 << 20) + 4096
+
+
+class Fetches(Protocol):
+    """What an `ObjectReader` has its bytes fetched by."""
+
+    @property
+    def window(self) -> int:
+        """Bytes to read ahead of one stream."""
+
+    @property
+    def cache(self) -> ExtentCache:
+        """Where the bytes are put."""
+
+    def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
+        """Start to fetch each claimed extent, from the disk or by a GET, which complete or fail it.
+
+        May read the disk in the calling thread.
+        """
+
+    def start_ahead(self, info: ObjectInfo, missing: list[Extent]) -> None:
+        """The same for what nobody waits for yet."""
+
+    def start_elsewhere(self, info: ObjectInfo, missing: list[Extent]) -> None:
+        """The same for the network's thread, which must not wait for the disk."""
+
+    def reach(self, info: ObjectInfo, start: int, end: int) -> int:
+        """How far `[start, end)` can be had without a GET."""
+
+    def discard(self, info: ObjectInfo, start: int, end: int) -> None:
+        """Forget a range, on disk too."""
 
 
 class Fetcher:
@@ -57,23 +87,37 @@ class Fetcher:
         self._ahead: dict[str, asyncio.Semaphore] = {}
 
     def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
-        """Start to fetch each claimed extent, from the disk or by a GET, which complete or fail it.
-
-        Reads the disk in the calling thread.
-        """
+        """See `Fetches`. Reads the disk in the calling thread."""
         for extent in missing:
             self._start(info, extent, contextlib.nullcontext(), at_once=True)
 
     def start_ahead(self, info: ObjectInfo, missing: list[Extent]) -> None:
-        """The same for what nobody waits for yet."""
+        """See `Fetches`."""
         turn = self._ahead.setdefault(info.id.endpoint, asyncio.Semaphore(self._most_ahead))
         for extent in missing:
             self.disk.run(partial(self._start, info, extent, turn))
 
     def start_elsewhere(self, info: ObjectInfo, missing: list[Extent]) -> None:
-        """The same for the network's thread, which must not wait for the disk."""
+        """See `Fetches`."""
         for extent in missing:
             self.disk.run(partial(self._start, info, extent, contextlib.nullcontext()))
+
+    def reach(self, info: ObjectInfo, start: int, end: int) -> int:
+        """See `Fetches`."""
+        return self.disk.reach(info.id, start, end)
+
+    def discard(self, info: ObjectInfo, start: int, end: int) -> None:
+        """See `Fetches`."""
+        self.cache.discard(info.id)
+        self.disk.discard(info.id, start, end)
+
+    async def get_once(self, oid: ObjectId, start: int, end: int) -> tuple[memoryview, bool]:
+        """Bytes that are not to be kept in memory, and whether the store was asked for them."""
+        if self.disk.keeps:
+            held = await asyncio.to_thread(self.disk.look, oid, start, end)
+            if held is not None and not held.gaps:
+                return held.data, False
+        return await self.store.get_range(oid, start, end), True
 
     def _start(
         self,
@@ -87,6 +131,7 @@ class Fetcher:
         if held is not None and not held.gaps:
             self.cache.complete(extent, held.data)
             return
+        extent.fetched = True
         at_once = at_once and held is None and extent.end - extent.start <= AT_ONCE
         if at_once and self._threads.start(partial(self._fill_at_once, info, extent)):
             return
@@ -151,7 +196,7 @@ class Fetcher:
 class ObjectReader:
     """Positional reads of one object version. Safe for any number of threads at once."""
 
-    def __init__(self, info: ObjectInfo, fetcher: Fetcher) -> None:
+    def __init__(self, info: ObjectInfo, fetcher: Fetches) -> None:
         self.info = info
         self._fetcher = fetcher
         self._lock = threading.Lock()  # guards _streams
@@ -168,7 +213,8 @@ class ObjectReader:
             return []
         covering, missing = self._claim(start, end)
         self._fetcher.start(self.info, missing)
-        self._read_ahead(start, end, until)
+        is_kept = not any(extent.fetched for extent in covering)
+        self._read_ahead(start, end, until, is_kept=is_kept)
         try:
             data = [wait.result(extent.future) for extent in covering]
         except S3ZipError:
@@ -187,11 +233,18 @@ class ObjectReader:
     def _claim(self, start: int, end: int) -> tuple[list[Extent], list[Extent]]:
         return self._fetcher.cache.claim(self.info.id, start, end, chunk=LARGEST_GET)
 
-    def _read_ahead(self, start: int, end: int, until: int | None) -> None:
+    def _read_ahead(self, start: int, end: int, until: int | None, *, is_kept: bool) -> None:
         with self._lock:
             ahead = self._streams.observe(start, end, until)
         if ahead is None:
             return
+        if is_kept:  # who is served by the disk may want no more than is there: no GET yet
+            first, last = ahead
+            ahead = first, self._fetcher.reach(self.info, first, last)
+            with self._lock:
+                self._streams.shorten(last, ahead[1])
+            if ahead[1] == first:
+                return
         missing = self._fetcher.cache.claim_ahead(self.info.id, *ahead, chunk=LARGEST_GET)
         if missing is None:
             with self._lock:
@@ -208,8 +261,7 @@ class ObjectReader:
 
     def discard(self, start: int, end: int) -> None:
         """Forget `[start, end)`, on disk too: its bytes turned out not to be those of the store."""
-        self._fetcher.cache.discard(self.info.id)
-        self._fetcher.disk.discard(self.info.id, start, end)
+        self._fetcher.discard(self.info, start, end)
 
 
 def shared(future: Future[T]) -> asyncio.Future[T]:

@@ -113,6 +113,12 @@ class StreamTable:
         least = max(LEAST_BEYOND, MEMBERS_BEYOND * length)
         return max(stream.read // BEYOND, min(stream.read, least))
 
+    def shorten(self, end: int, reach: int) -> None:
+        """Of what `observe` wanted fetched as far as `end` no more than to `reach` was."""
+        for stream in self._streams:
+            if stream.ahead == end:
+                stream.ahead = reach
+
     def refuse(self, start: int, end: int) -> None:
         """What `observe` wanted fetched was not: ask again at the next read, for less."""
         for stream in self._streams:
