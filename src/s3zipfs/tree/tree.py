@@ -108,6 +108,16 @@ class Tree:
         """The current version of an object at `endpoint`, whatever it is called; one HEAD.
 
         Raises:
+    @property
+    def archives(self) -> Archives:
+        """Its archives, for what is told of them and kept of them."""
+        return self._archives
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """What its bytes come by, for what is told of them and kept of them."""
+        return self._fetcher
+
             NotFound: there is none.
         """
         store = self._stores.of(self.endpoint, bucket, key)
