@@ -4,13 +4,14 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-zarr soak check bench fmt man venv zarr2-env tools corpora fuzz lock clean
+.PHONY: help demo test test-zarr soak check bench docs pictures fmt man venv zarr2-env tools corpora fuzz lock clean
 
 BIN := .venv/bin
 VENV := .venv/.stamp
 ZARR2_ENV := .tools/env-zarr2/.stamp
 ECOSYSTEM_ENV := .tools/env-ecosystem/.stamp
 RATARMOUNT_ENV := .tools/env-ratarmount/.stamp
+DOCS_ENV := .tools/env-docs/.stamp
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ demo: $(VENV) tools ## mount three archives from a local S3 server, read them, c
 
 test: $(VENV) tools corpora ## all tests, with a real MinIO where Go can build one (ARGS= for pytest)
 	@scripts/bootstrap-system.sh fusermount3:fuse3 systemd-analyze:systemd rsync:rsync unzip:unzip zip:zip 7z:p7zip-full
-	@$(BIN)/pytest -m "not environment" $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not environment" $(ARGS)
 
 test-zarr: $(VENV) $(ZARR2_ENV) $(ECOSYSTEM_ENV) tools ## every Zarr door, into docs/compatibility.md (ARGS= for pytest)
 	@scripts/bootstrap-system.sh fusermount3:fuse3 zip:zip 7z:p7zip-full redis-server:redis-server \
@@ -49,12 +50,22 @@ bench: $(VENV) $(RATARMOUNT_ENV) tools ## the figures beside the peers', into do
 	@scripts/tools-peers.sh
 	@PYTHONPATH=scripts $(BIN)/python benchmarks $(ROW)
 
+docs: $(DOCS_ENV) ## the documentation as a site, into site/; it needs no network to be read
+	@.tools/env-docs/bin/mkdocs build --strict --quiet
+	@echo "docs: open site/index.html"
+
+pictures: $(VENV) tools ## the README's picture, from a real run, and its table of figures
+	@scripts/bootstrap-system.sh fusermount3:fuse3
+	@$(BIN)/python scripts/pictures.py
+	@PYTHONPATH=scripts $(BIN)/python benchmarks/readme.py
+
 fmt: $(VENV) ## format, and mend what ruff can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-man: $(VENV) ## man/s3zipfs.1 and man/s3zipfs.toml.5, from the commands and the settings
+man: $(VENV) ## man/* and docs/reference, from the commands and the settings
 	@$(BIN)/python scripts/manual.py
+	@$(BIN)/python scripts/reference.py
 
 venv: $(VENV) ## .venv with all that development needs
 
@@ -74,6 +85,10 @@ $(ECOSYSTEM_ENV): requirements/ecosystem.txt pyproject.toml scripts/bootstrap-ve
 
 $(RATARMOUNT_ENV): requirements/ratarmount.txt scripts/bootstrap-venv.sh
 	@scripts/bootstrap-venv.sh .tools/env-ratarmount requirements/ratarmount.txt
+	@touch $@
+
+$(DOCS_ENV): requirements/docs.txt scripts/bootstrap-venv.sh
+	@scripts/bootstrap-venv.sh .tools/env-docs requirements/docs.txt
 	@touch $@
 
 tools: ## .tools/bin: minio and toxiproxy-server, built by Go where there is one

@@ -24,12 +24,15 @@ from s3zipfs.stores.network import Network
 KEPT = {"S3ZIPFS_TEST_ENDPOINT", "S3ZIPFS_REQUIRE_MINIO", "S3ZIPFS_SOAK_SECONDS"}
 SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM")
 FOREIGN = ("AWS_", "STORAGE_", "S3ZIPFS_", "ENDPOINT_FULL", "MC_", *SYSTEMD)
+ALONE = {"tests/faults", "tests/semantics", "tests/service", "tests/model"}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}  # all traffic stays on loopback
 
 _server_keys: dict[str, str] = {}  # of a server given by S3ZIPFS_TEST_ENDPOINT
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if _is_controller(config):
+        return  # it runs no test, and its workers have its environment
     for name in list(os.environ):
         if name in KEPT or not (name.startswith(FOREIGN) or name.upper() in PROXIES):
             continue
@@ -41,8 +44,23 @@ def pytest_configure() -> None:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="s3zipfs-tests-")
 
 
-def pytest_unconfigure() -> None:
-    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not _is_controller(config):
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay together, in order; those that load the machine run one after another."""
+    for item in items:
+        folder, _, file = item.nodeid.partition("::")[0].rpartition("/")
+        group = "alone" if folder in ALONE else f"{folder}/{file}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    """Whether this process has others run the tests (pytest -n)."""
+    return not hasattr(config, "workerinput") and bool(config.getoption("numprocesses", None))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -14,11 +15,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 USER = "s3zipfs-test"
+DEVICE = Path("/dev/fuse")
+LOCK = Path("/tmp/s3zipfs-tests.lock")  # who holds it changes what the machine has
+USED = Path("/tmp/s3zipfs-tests.used")  # held by each who uses it; the device's mode before
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def ordinary_identity() -> Iterator[Identity]:
             with current_identity(folder) as identity:
                 yield identity
             return
-        with _user() as (uid, gid), _open_device():
+        with _user_and_device() as (uid, gid):
             folder.chmod(0o755)
             home = folder / "home"
             home.mkdir()
@@ -82,28 +87,41 @@ def ordinary_identity() -> Iterator[Identity]:
 
 
 @contextlib.contextmanager
-def _user() -> Iterator[tuple[int, int]]:
-    try:
-        pwd.getpwnam(USER)
-    except KeyError:
-        subprocess.run(["useradd", "--system", "--no-create-home", USER], check=True)
-    try:
-        found = pwd.getpwnam(USER)
-        yield found.pw_uid, found.pw_gid
-    finally:
-        subprocess.run(["userdel", USER], check=False, stderr=subprocess.DEVNULL)
+def _user_and_device() -> Iterator[tuple[int, int]]:
+    """The user's uid and gid, and /dev/fuse open to all, as udev makes it and a container may not.
+
+    Both are the machine's. Of all processes that test at once the first one makes them, and the
+    last one takes them away.
+    """
+    with LOCK.open("a+") as changing, USED.open("a+") as used:
+        fcntl.flock(changing, fcntl.LOCK_EX)
+        if _is_alone(used):
+            used.truncate(0)
+            used.write(oct(stat.S_IMODE(DEVICE.stat().st_mode)))
+            used.flush()
+            DEVICE.chmod(0o666)
+            subprocess.run(["userdel", USER], check=False, stderr=subprocess.DEVNULL)  # killed run
+            subprocess.run(["useradd", "--system", "--no-create-home", USER], check=True)
+        fcntl.flock(used, fcntl.LOCK_SH)
+        fcntl.flock(changing, fcntl.LOCK_UN)
+        try:
+            found = pwd.getpwnam(USER)
+            yield found.pw_uid, found.pw_gid
+        finally:
+            fcntl.flock(changing, fcntl.LOCK_EX)
+            fcntl.flock(used, fcntl.LOCK_UN)
+            if _is_alone(used):
+                subprocess.run(["userdel", USER], check=False)
+                used.seek(0)
+                DEVICE.chmod(int(used.read(), 8))
 
 
-@contextlib.contextmanager
-def _open_device() -> Iterator[None]:
-    """udev makes /dev/fuse 0666; a container may not."""
-    device = Path("/dev/fuse")
-    before = stat.S_IMODE(device.stat().st_mode)
-    device.chmod(0o666)
+def _is_alone(used: TextIO) -> bool:
     try:
-        yield
-    finally:
-        device.chmod(before)
+        fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _packages() -> Path:

@@ -80,6 +80,7 @@ def test_a_manager_that_is_gone_or_deaf_stops_nobody(tmp_path: Path) -> None:
         ("3000000", "1", None),
         ("", "", None),
     ],
+    ids=["ours", "any", "another's", "none"],  # no pid in a name: all workers have the same names
 )
 def test_the_watchdog_is_fed_by_the_process_that_it_watches(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, usec: str, pid: str, within: float | None
