@@ -23,7 +23,10 @@ from s3zipfs.stores.offline import OfflineStore
 from s3zipfs.stores.retrying import RetryingStore
 from s3zipfs.stores.routing import Route, RoutedStores
 from s3zipfs.stores.s3 import S3Store
+from s3zipfs.telemetry.objects import ObjectMeter
+from s3zipfs.telemetry.requests import RequestMeter
 from s3zipfs.tree.folders import Folders
+from s3zipfs.tree.meters import Meters
 from s3zipfs.tree.names import CONTROL
 from s3zipfs.tree.nodes import Folder
 from s3zipfs.tree.patterns import ArchivePatterns
@@ -51,10 +54,10 @@ def build_tree(
     kept: int = 1,
     window: int = MAX_WINDOW,
     reread: Callable[[], Settings] | None = None,
+    offline: bool = False,
 ) -> Tree:
     """The tree of these sources (`s3://bucket[/prefix]`; none: all buckets). No request is made.
 
-    offline: bool = False,
     `store` takes the place of S3 (tests). Of the memory one part in `kept` may hold what was read
     to its end; of one stream at most `window` bytes are read ahead. `reread` gives the settings as
     they are by now, with their sources, for new credentials. `offline`: names are asked for, and
@@ -64,7 +67,8 @@ def build_tree(
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
     """
     check_encoding(settings.encoding)
-    connections = _Connections(settings, store, reread)
+    objects = ObjectMeter()
+    connections = _Connections(settings, store, reread, RequestMeter(objects))
     whole, below = _resolved(sources)
     reached = [connections.reach(each) for each in below]
     named = _named(reached)
@@ -106,7 +110,20 @@ def build_tree(
         on_changed=folders.expire,
         unwrap=settings.single_root == "unwrap",
     )
-    return Tree(stores, folders, archives, fetcher, named, reloads=connections.reloads)
+    meters = Meters(
+        asked=connections.made,
+        requests=connections.requests,
+        objects=objects,
+        budget=budget,
+        cache=cache,
+        disk=disk,
+        archives=archives,
+        cache_dir=settings.cache_dir,
+        cache_limit=settings.block_cache_size,
+    )
+    return Tree(
+        stores, folders, archives, fetcher, named, meters=meters, reloads=connections.reloads
+    )
 
 
 def check_settings(settings: Settings) -> None:
@@ -116,7 +133,7 @@ def check_settings(settings: Settings) -> None:
         SettingsError: as `build_tree` would.
     """
     check_encoding(settings.encoding)
-    connections = _Connections(settings, None, None)
+    connections = _Connections(settings, None, None, RequestMeter(ObjectMeter()))
     whole, below = _resolved(settings.sources)
     _named([connections.reach(each) for each in below])
     if not below:
@@ -131,12 +148,19 @@ class _Connections:
         settings: Settings,
         store: ObjectStore | None,
         reread: Callable[[], Settings] | None,
+        requests: RequestMeter,
     ) -> None:
         self._settings = settings
         self._given = store
         self._reread = reread
-        self._stores: dict[Settings, ObjectStore] = {}
+        self._stores: dict[Settings, RetryingStore] = {}
+        self.requests = requests
         self.reloads: list[Reload] = []
+
+    @property
+    def made(self) -> Sequence[RetryingStore]:
+        """All stores of S3, once they were asked for."""
+        return list(self._stores.values())
 
     def reach(self, source: Source) -> _Reached:
         bucket, prefix = _place(source.url)
@@ -152,7 +176,7 @@ class _Connections:
             now = None
             if reread is not None:
                 now = partial(_by_now, reread, source, settings.endpoint_url)
-            s3 = S3Store(settings, now)
+            s3 = S3Store(settings, now, self.requests)
             self.reloads.append((s3.endpoint, s3.reload_credentials))
             self._stores[settings] = RetryingStore(s3, timeout=settings.timeout)
         return self._stores[settings]

@@ -324,7 +324,7 @@ def test_one_probe_at_a_time_and_the_others_fail_at_once(network: Network, outag
     first = network.submit(store.head("b", "k"))
     while outage.probes == probes:
         assert not first.done()
-    assert store.breaker.state == "half-open"
+    assert store.breaker.state == "half_open"
     for _ in range(20):
         assert type(fails(network, store)) is EndpointUnreachable
     assert outage.probes == probes + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,6 +26,7 @@ from s3zipfs.cache.indexfile import Opened
 from s3zipfs.cache.reader import Fetcher, ObjectReader
 from s3zipfs.errors import BadArchive, DeadlineExceeded, ObjectChanged
 from s3zipfs.stores.base import ObjectId, ObjectInfo
+from s3zipfs.telemetry.loads import LoadMeter, Origin
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 
@@ -78,6 +80,7 @@ class Archives:
         self._max_directory_bytes = max_directory_bytes
         self._on_changed = on_changed
         self._unwrap = unwrap
+        self.loads = LoadMeter()
         self._streams = StreamPool(budget)
         self._ahead = DecodeAhead(self._streams)
         self._seeks = SeekTable(budget, PersistedCheckpoints(indexes.folder))
@@ -118,20 +121,17 @@ class Archives:
                 if loading.future.done() or loading.progress.steps == steps:
                     raise
 
+    @property
+    def open_count(self) -> int:
+        """How many archives are open now."""
+        return len(self._open)
+
     def held(self, info: ObjectInfo) -> Archive | None:
         """The archive where it is loaded; it is not loaded for that."""
         with self._lock:
             held = self._open.get(info.id)
         return None if held is None else held.archive
 
-    def close(self) -> None:
-        """Stop the threads that work on their own; before the network is."""
-        self._ahead.close()
-        self._seeks.close()
-
-    async def _load(self, info: ObjectInfo, progress: Progress) -> Archive:
-        try:
-            opened = await asyncio.to_thread(self._indexes.open, info)
     def finish_writes(self, wait: Wait) -> None:
         """Wait until the indexes that were loaded are on disk."""
         wait.result(self._fetcher.network.submit(self._finish_writes()))
@@ -140,12 +140,22 @@ class Archives:
         while self._writes:
             await asyncio.wait(self._writes)
 
+    def close(self) -> None:
+        """Stop the threads that work on their own; before the network is."""
+        self._ahead.close()
+        self._seeks.close()
+
+    async def _load(self, info: ObjectInfo, progress: Progress) -> Archive:
+        began = time.monotonic()
+        origin: Origin | None = None
+        try:
+            opened = await asyncio.to_thread(self._indexes.open, info)
             reader = ObjectReader(info, self._fetcher)
             index, in_tail = (opened.index, False) if opened else (None, False)
             if index is None:
                 index, in_tail = await load_index(
                     reader,
-                    self._fetcher.store,
+                    self._fetcher,
                     self._gate,
                     encoding=self._encoding,
                     max_directory_bytes=self._max_directory_bytes,
@@ -177,6 +187,7 @@ class Archives:
             origin = "disk" if opened else "store"
             return archive
         finally:
+            self.loads.ended(origin, time.monotonic() - began)
             with self._lock:
                 del self._loading[info.id]
 

@@ -56,6 +56,7 @@ class Counts:
     dropped: int = 0  # blocks that were not written: the disk was slow, or did not work
     evicted: int = 0  # segments
     failed: int = 0  # faults of the disk
+    used_bytes: int | None = None  # of all processes, after our last write; None: none yet
 
 
 class DiskCache:
@@ -95,12 +96,12 @@ class DiskCache:
         self._is_damaged = False  # the index; it is to be made anew
         self.counts = Counts()
 
-    # Reading
     @property
     def keeps(self) -> bool:
         """Whether anything is kept at all."""
         return self._folder is not None
 
+    # Reading
 
     def look(self, oid: ObjectId, start: int, end: int) -> Held | None:
         """What is on disk of `[start, end)`, verified; None where nothing is to be had."""
@@ -116,7 +117,6 @@ class DiskCache:
         self._note(identity, found, end - start)
         return found.held
 
-    def _note(self, identity: Identity, found: Found, length: int) -> None:
     def gaps(self, oid: ObjectId, start: int, end: int) -> tuple[tuple[int, int], ...]:
         """What of `[start, end)` would have to be fetched; the rest counts as used just now.
 
@@ -142,6 +142,7 @@ class DiskCache:
         gaps = self.gaps(oid, start, end)
         return gaps[0][0] if gaps else end
 
+    def _note(self, identity: Identity, found: Found, length: int) -> None:
         held, counts = found.held, self.counts
         with self._lock:
             if held is None:
@@ -194,7 +195,6 @@ class DiskCache:
         if is_wanted and not is_taken:
             self._budget.release(len(data))
 
-    def discard(self, oid: ObjectId, start: int, end: int) -> None:
     def put(self, oid: ObjectId, start: int, data: memoryview, wait: Wait) -> bool:
         """Have these bytes written, in place of what is there of them; waits until others are.
 
@@ -220,6 +220,7 @@ class DiskCache:
             self._wake()
         return True
 
+    def discard(self, oid: ObjectId, start: int, end: int) -> None:
         """Forget a range, as when a member's CRC turned out wrong."""
         if self._folder is None:
             return
@@ -287,8 +288,8 @@ class DiskCache:
                 self._changed.wait_for(self._has_gathered, GATHER_SECONDS)
             batch, self._batch = self._batch, Batch()
             self._queued_bytes = 0
-            return batch
             self._changed.notify_all()
+            return batch
 
     def _has_gathered(self) -> bool:
         return self._is_flushing or self._is_closed or self._queued_bytes >= GATHERED_BYTES
@@ -305,6 +306,7 @@ class DiskCache:
                 return writer
             writer = self._current(writer)
             outcome = writer.write(batch)
+            used = writer.index.used_bytes()
         except _FAULTS as error:
             self._failed("writing", error)
             self._drop(batch)
@@ -318,6 +320,7 @@ class DiskCache:
             self.counts.written_bytes += outcome.written_bytes
             self.counts.dropped += outcome.dropped
             self.counts.evicted += outcome.evicted
+            self.counts.used_bytes = used
         return writer
 
     def _drop(self, batch: Batch) -> None:

@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass, replace
 
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.waiting import Transfer
@@ -25,8 +26,8 @@ class Extent:
         self.start = start
         self.end = end
         self.wanted = wanted  # False: fetched ahead, and nobody has asked for it yet
-        self.through = wanted  # its last byte was asked for: mostly, it will not be needed again
         self.fetched = False  # the store was asked for it; not what was on disk
+        self.through = wanted  # its last byte was asked for: mostly, it will not be needed again
         self.future: Transfer[memoryview] = Transfer()
 
     @property
@@ -35,7 +36,6 @@ class Extent:
         return self.end - self.start + OVERHEAD
 
 
-class _Content:
 @dataclass(slots=True)
 class Counts:
     """Bytes since the start; `ahead - ahead_used - ahead_wasted` are ahead of their readers now.
@@ -49,6 +49,7 @@ class Counts:
     ahead_wasted: int = 0  # of these, dropped before they were
 
 
+class _Content:
     """The extents of one content, in order, never overlapping."""
 
     __slots__ = ("extents", "starts")
@@ -99,7 +100,14 @@ class ExtentCache:
         self._read_cost = 0
         self._unread_cost = 0
         self._ahead_cost = 0  # of all that is fetched ahead, complete or on its way
+        self._counts = Counts()
         budget.add_reclaimer(self._reclaim, spare=lambda: self._read_cost + self._unread_cost)
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the bytes until now."""
+        with self._lock:
+            return replace(self._counts)
 
     def claim(
         self, content: Hashable, start: int, end: int, *, chunk: int
@@ -128,6 +136,7 @@ class ExtentCache:
             _, missing = self._cover(content, start, end, chunk=chunk, wanted=False)
             cost = sum(extent.cost for extent in missing)
             self._ahead_cost += cost
+            self._counts.ahead += sum(extent.end - extent.start for extent in missing)
         if cost > most:  # it is in more pieces than one would think
             self._budget.charge(cost - most)
         else:
@@ -147,6 +156,8 @@ class ExtentCache:
                 covering.append(present)
                 if wanted:
                     self._want(present, end)
+                    if self._is_complete(present):
+                        self._counts.found += min(end, present.end) - position
                 position, at = present.end, at + 1
                 continue
             gap = (end if present is None else min(end, present.start)) - position
@@ -163,6 +174,7 @@ class ExtentCache:
         if not extent.wanted:
             extent.wanted = True
             self._ahead_cost -= extent.cost
+            self._counts.ahead_used += extent.end - extent.start
         extent.through = extent.through or end >= extent.end
         if extent in self._read:
             self._read.move_to_end(extent)
@@ -230,7 +242,8 @@ class ExtentCache:
                 position, at = extent.end, at + 1
             for extent in found:
                 self._want(extent, end)
-        reach = min(position, end)
+            reach = min(position, end)
+            self._counts.found += reach - start
         return slices(found, [extent.future.result() for extent in found], start, reach), reach
 
     def keep(self, content: Hashable, start: int, data: memoryview, *, wanted: bool) -> bool:
@@ -252,6 +265,7 @@ class ExtentCache:
                 held.insert(extent)
                 self._hold(extent)
                 self._ahead_cost += ahead
+                self._counts.ahead += 0 if wanted else len(data)
                 extent.future.set_result(data)
         if not free:
             self._budget.release(extent.cost)
@@ -286,6 +300,7 @@ class ExtentCache:
             del self._contents[extent.content]
         if not extent.wanted:
             self._ahead_cost -= extent.cost
+            self._counts.ahead_wasted += extent.end - extent.start
         return True
 
     def _remove_first(self, complete: OrderedDict[Extent, None]) -> int:

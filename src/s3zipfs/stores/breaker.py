@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 from s3zipfs.errors import (
     BadResponse,
@@ -16,12 +15,11 @@ from s3zipfs.errors import (
     S3ZipError,
     StoreUnavailable,
 )
+from s3zipfs.telemetry.figures import BreakerState
 
 _log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0  # between two probes
-
-State = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
@@ -49,11 +47,11 @@ class CircuitBreaker:
         self._reason = ""
 
     @property
-    def state(self) -> State:
-        """`closed`: all is asked; `open`: nothing is; `half-open`: a probe is under way."""
+    def state(self) -> BreakerState:
+        """`closed`: all is asked; `open`: nothing is; `half_open`: a probe is under way."""
         if not self._open:
             return "closed"
-        return "half-open" if self._is_probing else "open"
+        return "half_open" if self._is_probing else "open"
 
     @property
     def failing_for(self) -> float:

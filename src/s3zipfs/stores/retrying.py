@@ -50,6 +50,7 @@ class RetryingStore:
         self._inner = inner
         self._timeout = timeout
         self._answered = False  # whether the endpoint has ever answered anything
+        self.retries = 0  # attempts that followed a failed one; written by the network's loop only
         self.breaker = CircuitBreaker(
             inner.endpoint, inner.list_buckets, seconds=min(PROBE_SECONDS, timeout)
         )
@@ -136,6 +137,7 @@ class RetryingStore:
                 raise error
             _log.debug("%s: attempt %d failed, next in %.1f s", error, attempts, pause)
             await asyncio.sleep(pause)
+            self.retries += 1
 
     async def _attempt(
         self, ask: Callable[[], Awaitable[T]], deadline: _Deadline, *, before: S3ZipError | None

@@ -26,9 +26,11 @@ from s3zipfs.errors import (
 )
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.stores.routing import RoutedStores
+from s3zipfs.telemetry.figures import TreeFigures
 from s3zipfs.tree.control import ControlFiles, content_of
 from s3zipfs.tree.folders import Folders
 from s3zipfs.tree.listing import Listing
+from s3zipfs.tree.meters import Meters
 from s3zipfs.tree.names import CONTROL
 from s3zipfs.tree.nodes import (
     FOREVER,
@@ -70,6 +72,7 @@ class Tree:
         fetcher: Fetcher,
         sources: Mapping[str, Folder],
         *,
+        meters: Meters,
         reloads: Sequence[Reload] = (),
     ) -> None:
         self._stores = stores
@@ -77,6 +80,7 @@ class Tree:
         self._archives = archives
         self._fetcher = fetcher
         self._sources = {name.encode(): folder for name, folder in sources.items()}
+        self._meters = meters
         self._reloads = reloads
         self._made = time.time()
         self._lock = threading.Lock()  # guards _readers
@@ -104,10 +108,6 @@ class Tree:
         """
         self._control = ControlFiles(files, self.root)
 
-    def head(self, bucket: str, key: str, wait: Wait) -> ObjectInfo:
-        """The current version of an object at `endpoint`, whatever it is called; one HEAD.
-
-        Raises:
     @property
     def archives(self) -> Archives:
         """Its archives, for what is told of them and kept of them."""
@@ -118,6 +118,10 @@ class Tree:
         """What its bytes come by, for what is told of them and kept of them."""
         return self._fetcher
 
+    def head(self, bucket: str, key: str, wait: Wait) -> ObjectInfo:
+        """The current version of an object at `endpoint`, whatever it is called; one HEAD.
+
+        Raises:
             NotFound: there is none.
         """
         store = self._stores.of(self.endpoint, bucket, key)
@@ -312,14 +316,16 @@ class Tree:
         try:
             match node:
                 case ObjectFile(info):
-                    return self._reader(info).read(start, min(end, info.size), wait)
+                    parts = self._reader(info).read(start, min(end, info.size), wait)
                 case Member(info, number):
-                    return self._archives.get(info, wait).read(number, start, end, wait)
+                    parts = self._archives.get(info, wait).read(number, start, end, wait)
                 case _:
                     raise IsADirectory("is a directory")
         except ObjectChanged:
             self._folders.expire(info)
             raise
+        self._meters.objects.read(info.id.bucket, info.id.key, sum(map(len, parts)))
+        return parts
 
     def start_reads(
         self, reads: Iterable[tuple[Node, int, int]], wait: Wait, *, max_gap: int
@@ -361,6 +367,14 @@ class Tree:
         """Where a member stands in its archive, while that one's index is held; asks nobody."""
         archive = self._archives.held(member.info)
         return None if archive is None else archive.index.path(member.number)
+
+    def figures(self) -> TreeFigures:
+        """What was counted until now; waits for no network and no disk."""
+        return self._meters.read()
+
+    def is_held(self, info: ObjectInfo) -> bool:
+        """Whether the index of an archive is in memory: to look into it costs nothing then."""
+        return self._archives.held(info) is not None
 
     def flush(self, seconds: float) -> None:
         """Let what was fetched reach the disk, for at most that time."""

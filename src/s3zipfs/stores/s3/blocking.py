@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 
 import obstore
 
-from s3zipfs.errors import S3ZipError
+from s3zipfs.errors import BadResponse, S3ZipError
 from s3zipfs.stores.base import ObjectId
 from s3zipfs.stores.s3.body import BodyReader
 from s3zipfs.stores.s3.told import compare, obstore_can_hold, told_by_obstore
-from s3zipfs.stores.s3.translate import Asked, get_options
+from s3zipfs.stores.s3.translate import Asked, by_obstore, get_options
 from s3zipfs.stores.s3.versions import Versions
+from s3zipfs.telemetry.requests import RequestMeter, Sent
 
 # What a store says of an object is no sign of a bad link.
 _STATEMENTS = (
@@ -34,9 +36,12 @@ class BlockingReads:
     `read` is for any thread but the loop's; all else belongs to the loop.
     """
 
-    def __init__(self, bodies: BodyReader, versions: Versions, *, most: int) -> None:
+    def __init__(
+        self, bodies: BodyReader, versions: Versions, requests: RequestMeter, *, most: int
+    ) -> None:
         self._bodies = bodies
         self._versions = versions
+        self._requests = requests
         self._places = threading.Semaphore(most)
         self._buckets: dict[str, obstore.store.S3Store] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,11 +76,16 @@ class BlockingReads:
 
     def _get(
         self, bucket: obstore.store.S3Store, asked: Asked, oid: ObjectId, start: int, end: int
-    ) -> memoryview | None:
-        answer = obstore.get(bucket, oid.key, options=get_options(oid, start, end))
-        compare(asked, (start, end), told_by_obstore(answer))
-        version_id = answer.meta["version"]
-        if version_id is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._versions.learn, oid, version_id)
-        data = memoryview(answer.bytes())
-        return data if len(data) == end - start else None
+    ) -> memoryview:
+        known = partial(by_obstore, asked)
+        with Sent(self._requests, "get", oid.bucket, oid.key, known) as sent:
+            answer = obstore.get(bucket, oid.key, options=get_options(oid, start, end))
+            compare(asked, (start, end), told_by_obstore(answer))
+            version_id = answer.meta["version"]
+            if version_id is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._versions.learn, oid, version_id)
+            data = memoryview(answer.bytes())
+            sent.hear(data)
+            if len(data) != end - start:
+                raise BadResponse(f"{asked.name}: {len(data)} bytes for {end - start}")
+            return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import obstore
@@ -18,6 +19,7 @@ from s3zipfs.errors import (
     SettingsError,
 )
 from s3zipfs.settings import Settings
+from s3zipfs.stores.arrivals import heard_by
 from s3zipfs.stores.base import BucketInfo, ListPage, ObjectId, ObjectInfo
 from s3zipfs.stores.s3.blocking import BlockingReads
 from s3zipfs.stores.s3.body import BodyReader
@@ -39,6 +41,7 @@ from s3zipfs.stores.s3.translate import (
     is_own_authority,
 )
 from s3zipfs.stores.s3.versions import Versions
+from s3zipfs.telemetry.requests import RequestMeter, Sent, Verb
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -51,13 +54,19 @@ class S3Store:
     """An S3 endpoint as an `ObjectStore`. One attempt per call: `RetryingStore` goes around it.
 
     Everything is opened on first use, on the loop that runs then. `reread` gives the settings as
-    they are by now, for `reload_credentials`.
+    they are by now, for `reload_credentials`; each attempt counts in `requests`.
 
     Raises:
         SettingsError: by the constructor, for a wrong URL, profile, key pair or file.
     """
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings] | None = None,
+        requests: RequestMeter | None = None,
+    ) -> None:
+        self._requests = requests or RequestMeter()
         self._connection = Connection(settings, reread)
         self._bodies = BodyReader(self._connection.read_timeout)
         # Data requests under way, on the loop and in threads.
@@ -70,7 +79,7 @@ class S3Store:
         self._next_reload = 0.0  # loop time
         self._versions = Versions()
         self._blocking = BlockingReads(
-            self._bodies, self._versions, most=settings.requests_in_threads
+            self._bodies, self._versions, self._requests, most=settings.requests_in_threads
         )
         # obstore cannot talk to some endpoints at all, and has no way to show a certificate.
         self._by_client_only = self._connection.tls.certificate is not None
@@ -86,7 +95,7 @@ class S3Store:
     async def list_buckets(self) -> tuple[BucketInfo, ...]:
         """See `ObjectStore`."""
         asked = Asked(self.endpoint)
-        answer = await self._ask(asked, lambda client: client.list_buckets())
+        answer = await self._ask(asked, "list_buckets", lambda client: client.list_buckets())
         if "Buckets" not in answer:
             raise BadResponse(f"{self.endpoint}: this is no answer of an S3 store")
         found = (BucketInfo(b["Name"], b["CreationDate"].timestamp()) for b in answer["Buckets"])
@@ -101,6 +110,7 @@ class S3Store:
         # botocore adds encoding-type=url by itself and decodes: keys may hold any character.
         answer = await self._ask(
             asked,
+            "list",
             lambda client: client.list_objects_v2(
                 Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=max_keys, **more
             ),
@@ -122,7 +132,9 @@ class S3Store:
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """See `ObjectStore`."""
         asked = Asked(self.endpoint, bucket, key)
-        answer = await self._ask(asked, lambda client: client.head_object(Bucket=bucket, Key=key))
+        answer = await self._ask(
+            asked, "head", lambda client: client.head_object(Bucket=bucket, Key=key)
+        )
         return self._info(bucket, key, answer)
 
     async def get_range(self, oid: ObjectId, start: int, end: int) -> memoryview:
@@ -212,13 +224,27 @@ class S3Store:
 
     # --- the client, by s3fs ------------------------------------------------------------------
 
-    async def _ask(self, asked: Asked, question: Callable[[Any], Awaitable[T]]) -> T:
-        return await self._signed(lambda: self._ask_once(asked, question))
+    async def _ask(self, asked: Asked, verb: Verb, question: Callable[[Any], Awaitable[T]]) -> T:
+        return await self._signed(lambda: self._ask_once(asked, verb, question))
 
-    async def _ask_once(self, asked: Asked, question: Callable[[Any], Awaitable[T]]) -> T:
+    async def _ask_once(
+        self, asked: Asked, verb: Verb, question: Callable[[Any], Awaitable[T]]
+    ) -> T:
+        client = await self._open(asked)
+        known = partial(by_botocore, asked)
         try:
-            return await question(await self._open_client())
+            with (
+                Sent(self._requests, verb, asked.bucket, asked.key, known) as sent,
+                heard_by(sent.hear),
+            ):
+                return await question(client)
         except Exception as error:  # noqa: BLE001 - whatever it is, only our errors come out
+            raise known(error) from None
+
+    async def _open(self, asked: Asked) -> Any:
+        try:
+            return await self._open_client()
+        except Exception as error:  # noqa: BLE001 - likewise
             raise by_botocore(asked, error) from None
 
     async def _open_client(self) -> Any:
@@ -245,7 +271,7 @@ class S3Store:
                 self._versions.learn(oid, answer.get("VersionId"))
                 return await self._bodies.read_by_client(asked, body, end - start)
 
-        return await self._ask(asked, get)
+        return await self._ask(asked, "get", get)
 
     # --- the bytes, by obstore ----------------------------------------------------------------
 
@@ -253,25 +279,31 @@ class S3Store:
         self, asked: Asked, oid: ObjectId, start: int, end: int
     ) -> memoryview:
         store = await self._open_bucket(asked)
+        known = partial(by_obstore, asked)
+        options = get_options(oid, start, end)
         try:
-            answer = await obstore.get_async(store, oid.key, options=get_options(oid, start, end))
-            compare(asked, (start, end), told_by_obstore(answer))
-            self._versions.learn(oid, answer.meta["version"])
-            return await self._bodies.read(asked, answer, end - start)
+            with (
+                Sent(self._requests, "get", oid.bucket, oid.key, known) as sent,
+                heard_by(sent.hear),
+            ):
+                answer = await obstore.get_async(store, oid.key, options=options)
+                compare(asked, (start, end), told_by_obstore(answer))
+                self._versions.learn(oid, answer.meta["version"])
+                return await self._bodies.read(asked, answer, end - start)
         except S3ZipError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
             if is_own_authority(error):
                 return await self._get_without_obstore(asked, oid, start, end)
-            known = by_obstore(asked, error)
-            if isinstance(known, ClockDiffers):
-                known = await self._measured(asked, known)
-            raise known from None
+            failed = known(error)
+            if isinstance(failed, ClockDiffers):
+                failed = await self._measured(asked, failed)
+            raise failed from None
 
     async def _measured(self, asked: Asked, known: ClockDiffers) -> ClockDiffers:
         # obstore shows no headers of a refusal: one more, for its `Date`.
         try:
-            await self._ask(asked, lambda client: client.head_bucket(Bucket=asked.bucket))
+            await self._ask_for_bucket(asked)
         except ClockDiffers as measured:
             return measured
         except S3ZipError as error:
@@ -295,7 +327,7 @@ class S3Store:
         if found is not None:
             return found
         # obstore reports a failing provider by a text only: ask once where it can be told apart.
-        await self._ask(asked, _nothing)
+        await self._signed(lambda: self._open(asked))
         region = await self._region(asked) if self._connection.custom_endpoint is None else None
         try:
             store = self._connection.open_bucket(asked.bucket, region)
@@ -306,9 +338,14 @@ class S3Store:
         self._blocking.add(asked.bucket, blocking)
         return self._buckets.setdefault(asked.bucket, store)
 
+    async def _ask_for_bucket(self, asked: Asked) -> Any:
+        return await self._ask(
+            asked, "head", lambda client: client.head_bucket(Bucket=asked.bucket)
+        )
+
     async def _region(self, asked: Asked) -> str | None:
         # AWS redirects to a bucket's region; botocore follows, obstore does not.
-        answer = await self._ask(asked, lambda client: client.head_bucket(Bucket=asked.bucket))
+        answer = await self._ask_for_bucket(asked)
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
         region: str | None = headers.get("x-amz-bucket-region")
         return region
@@ -322,10 +359,6 @@ class S3Store:
         # Whole seconds, as HEAD has them: the same object has one time, however it was met.
         modified = float(int(told["LastModified"].timestamp())) if "LastModified" in told else 0.0
         return ObjectInfo(ObjectId(self.endpoint, bucket, key, etag), size, modified)
-
-
-async def _nothing(_client: Any) -> None:
-    """Ask nothing; the client is open then, so there are credentials."""
 
 
 def _http_range(start: int, end: int) -> str:
