@@ -3,6 +3,7 @@
 S3ZipError
 ├── NotFound              a definite 404: no such bucket, key or member
 ├── AccessDenied          the store refused the credentials for this object
+│   └── CrawlerRefused    this mount keeps a process out that opens archives one after another
 ├── ObjectChanged         the bytes asked for belong to a version that is gone
 ├── DeadlineExceeded      nothing progressed for the time that was allowed
 ├── Interrupted           whoever waited was killed, or the mount is stopping
@@ -44,6 +45,13 @@ class NotFound(S3ZipError):
 
 class AccessDenied(S3ZipError):
     """403: the credentials may not do this, or are wrong."""
+
+
+class CrawlerRefused(AccessDenied):
+    """A process that opens one archive after another and reads none is let into no further one.
+
+    Told in the log by who refuses it, once for each process.
+    """
 
 
 class ObjectChanged(S3ZipError):

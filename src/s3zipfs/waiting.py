@@ -7,7 +7,7 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from s3zipfs.errors import DeadlineExceeded, Interrupted, TooManyWaiting
@@ -84,6 +84,16 @@ class Wait:
             return self._wait(future)
         finally:
             self.places.release()
+
+    def pause(self, seconds: float) -> None:
+        """Let that time pass, as if something were waited for; `timeout` does not matter.
+
+        Raises:
+            Interrupted, TooManyWaiting: see `result`.
+        """
+        nothing: Future[None] = Future()
+        with contextlib.suppress(DeadlineExceeded):
+            replace(self, timeout=seconds - GRACE_SECONDS).result(nothing)
 
     def _wait(self, future: Future[T]) -> T:
         begun, allowed = time.monotonic(), self.timeout + GRACE_SECONDS

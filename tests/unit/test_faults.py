@@ -10,10 +10,13 @@ import pytest
 from s3zipfs.errors import S3ZipError, StoreUnavailable
 from s3zipfs.fuse import faults
 from s3zipfs.fuse import protocol as p
+from s3zipfs.fuse.guard import CrawlGuard
+from s3zipfs.fuse.ledger import Ledger
 from s3zipfs.fuse.operations import Operations
 from s3zipfs.fuse.protocol import Opcode
 from s3zipfs.fuse.session import Request
 from s3zipfs.fuse.shown import Shown
+from s3zipfs.settings import MountSettings
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.tree.nodes import Folder, Node, ObjectFile, Sources
 
@@ -46,7 +49,9 @@ def test_a_request_is_answered_though_its_fault_cannot_be_told(
         raise StoreUnavailable("is away")
 
     monkeypatch.setattr(faults, "tell", lambda *_: 1 / 0)
-    operations = Operations(cast("Any", Tree()), Shown(0, 0, 0), timeout=1.0)
+    tree, ledger = cast("Any", Tree()), Ledger()
+    guard = CrawlGuard(tree, ledger, MountSettings())
+    operations = Operations(tree, Shown(0, 0, 0), ledger, guard, timeout=1.0)
     handler = operations._answering(Opcode.STATFS, fails)
     handler(Request(cast("Any", Session()), (0, Opcode.STATFS, 1, 1, 0, 0, 3, 0), memoryview(b"")))
     assert answered == [-errno.EIO]

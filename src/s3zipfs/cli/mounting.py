@@ -32,6 +32,7 @@ from s3zipfs.settings import NOWHERE, Kind, Settings, kind_of, variables_of
 from s3zipfs.waiting import Wait
 
 if TYPE_CHECKING:
+    from s3zipfs.fuse.guard import CrawlGuard
     from s3zipfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,8 @@ def _serve(
     # The store's libraries take most of a second, which the command that waits need not spend as
     # well, nor `umount`.
     from s3zipfs.build import build_tree  # noqa: PLC0415
+    from s3zipfs.fuse.guard import CrawlGuard  # noqa: PLC0415
+    from s3zipfs.fuse.ledger import Ledger  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
     from s3zipfs.fuse.operations import Operations  # noqa: PLC0415
 
@@ -145,12 +148,14 @@ def _serve(
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
         # read of 1 GiB, and an eighth of what Python took of it).
         gc.freeze()
+        ledger = Ledger()
+        guard = CrawlGuard(tree, ledger, settings)
         serve(
-            Operations(tree, Shown.of(settings), timeout=settings.timeout),
+            Operations(tree, Shown.of(settings), ledger, guard, timeout=settings.timeout),
             mounting,
             notifier,
             on_ready=on_ready,
-            on_hangup=lambda: _reload(tree, command_line),
+            on_hangup=lambda: _reload(tree, guard, command_line),
         )
         tree.flush(FLUSH_SECONDS)
         end_process(0)
@@ -195,8 +200,8 @@ def _check(tree: Tree, settings: Settings, notifier: Notifier) -> None:
         time.sleep(RETRY_SECONDS)
 
 
-def _reload(tree: Tree, command_line: CommandLine) -> None:
-    """Apply what may change while mounted: credentials, `ttl`, `verbose`. All else stays."""
+def _reload(tree: Tree, guard: CrawlGuard, command_line: CommandLine) -> None:
+    """Apply what may change while mounted: credentials, `ttl`, `verbose`, `crawl…`."""
     try:
         loaded = command_line.load()
     except SettingsError as error:
@@ -206,6 +211,7 @@ def _reload(tree: Tree, command_line: CommandLine) -> None:
         log.warning("%s", text)
     settings = loaded.settings
     logs.set_level(verbose=settings.verbose)
+    guard.change(settings)
     reloads = tree.reload(ttl=settings.ttl)
     log.info("reloaded: --ttl %g%s", settings.ttl, ", verbose" if settings.verbose else "")
     for endpoint, credentials in reloads:

@@ -10,6 +10,7 @@ from s3zipfs.errors import S3ZipError
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.answers import PREFERRED_READ, Answers, unnamed_entry
 from s3zipfs.fuse.direntries import Stamp, pack
+from s3zipfs.fuse.guard import CrawlGuard
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.fuse.protocol import Opcode, OpenFlag
 from s3zipfs.fuse.session import Handler, Request
@@ -90,11 +91,17 @@ class Directories:
     """The handlers of open directories."""
 
     def __init__(
-        self, tree: Tree, inodes: Inodes, answers: Answers, wait_of: Callable[[Request], Wait]
+        self,
+        tree: Tree,
+        inodes: Inodes,
+        answers: Answers,
+        guard: CrawlGuard,
+        wait_of: Callable[[Request], Wait],
     ) -> None:
         self._tree = tree
         self._inodes = inodes
         self._answers = answers
+        self._guard = guard
         self._wait_of = wait_of
         self._handles = itertools.count(1)
         self._walks: dict[int, _Walk] = {}
@@ -111,6 +118,7 @@ class Directories:
 
     def _opendir(self, request: Request) -> None:
         node, wait = self._inodes.node(request.inode), self._wait_of(request)
+        self._guard.list(request, node, wait)
         if isinstance(node, Member):
             # ESTALE of an archive that was replaced is told here: the kernel then walks the path
             # once more, to the new version, as it does for open(2) and never for getdents(2).

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from s3zipfs.errors import (
     BadMember,
+    CrawlerRefused,
     DeadlineExceeded,
     NotFound,
     ObjectChanged,
@@ -22,8 +23,10 @@ from s3zipfs.fuse.answers import Answers, no_entry
 from s3zipfs.fuse.crew import Crew
 from s3zipfs.fuse.directories import Directories
 from s3zipfs.fuse.errnos import ORDINARY, errno_of
+from s3zipfs.fuse.guard import CrawlGuard
 from s3zipfs.fuse.inodes import Inodes
 from s3zipfs.fuse.invalidation import Invalidations
+from s3zipfs.fuse.ledger import Ledger
 from s3zipfs.fuse.protocol import Flag, Opcode
 from s3zipfs.fuse.rereads import Rereads
 from s3zipfs.fuse.session import Handler, Request, Session
@@ -65,13 +68,17 @@ _FLAGS = (
 class Operations:
     """Handlers for one tree. Every one of them replies exactly once, whatever happens."""
 
-    def __init__(self, tree: Tree, shown: Shown, *, timeout: float) -> None:
+    def __init__(
+        self, tree: Tree, shown: Shown, ledger: Ledger, guard: CrawlGuard, *, timeout: float
+    ) -> None:
         self._tree = tree
         self._timeout = timeout
         self._inodes = Inodes(tree.root)
         self._answers = Answers(self._inodes, shown)
         self._rereads = Rereads()
-        self._directories = Directories(tree, self._inodes, self._answers, self._wait)
+        self._ledger = ledger
+        self._guard = guard
+        self._directories = Directories(tree, self._inodes, self._answers, guard, self._wait)
         self.crew = Crew(most=MAX_THREADS, waiting=MAX_WAITING)
         self._stopping = False
         self._under_way = UnderWay()
@@ -121,6 +128,7 @@ class Operations:
             self._under_way.begin(name, request.inode)
             try:
                 try:
+                    request.account = self._ledger.count(request.pid)
                     perform(request)
                 except S3ZipError as error:
                     request.fail(self._errno(request, error))
@@ -137,7 +145,7 @@ class Operations:
 
     def _errno(self, request: Request, error: S3ZipError) -> int:
         number = errno.ENOTCONN if self._stopping else errno_of(error)
-        if number in ORDINARY:
+        if number in ORDINARY or isinstance(error, CrawlerRefused):
             return number
         try:
             node = self._inodes.node(request.inode)
@@ -199,6 +207,7 @@ class Operations:
     def _lookup(self, request: Request) -> None:
         wait = self._wait(request)
         directory = self._inodes.node(request.inode)
+        self._guard.look(request, directory)
         try:
             found = self._tree.lookup(directory, request.name, wait)
         except NotFound as error:
@@ -224,7 +233,9 @@ class Operations:
         request.reply(self._answers.attributes(request.inode, node, attributes))
 
     def _readlink(self, request: Request) -> None:
-        request.reply(self._tree.readlink(self._inodes.node(request.inode), self._wait(request)))
+        node = self._inodes.node(request.inode)
+        self._guard.look(request, node)
+        request.reply(self._tree.readlink(node, self._wait(request)))
 
     # Files
 
@@ -237,6 +248,7 @@ class Operations:
         """
         _, offset, size, *_ = p.READ_IN.unpack_from(request.body)
         node = self._inodes.node(request.inode)
+        self._guard.read(request, node)
         end = offset + size
         if (failed := self._rereads.find(request.inode, offset, end)) is not None:
             raise failed
@@ -245,4 +257,5 @@ class Operations:
         except (DeadlineExceeded, StoreUnavailable) as error:
             self._rereads.add(request.inode, offset, end, error)
             raise
-        request.reply(*parts)  # the kernel copies straight out of the blocks
+        if request.reply(*parts) and request.account is not None:  # copied out of the blocks
+            self._ledger.count_bytes(request.account, sum(map(len, parts)))

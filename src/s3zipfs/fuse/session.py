@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.crew import Crew
+from s3zipfs.fuse.ledger import Account
 from s3zipfs.fuse.protocol import Opcode
 
 log = logging.getLogger(__name__)
@@ -31,11 +32,23 @@ _UNMOUNTED = frozenset({errno.ENODEV, errno.ECONNABORTED})
 class Request:
     """One request of the kernel; it is answered exactly once."""
 
-    __slots__ = ("_session", "_wake", "body", "inode", "interrupted", "opcode", "pid", "unique")
+    __slots__ = (
+        "_session",
+        "_wake",
+        "account",
+        "body",
+        "inode",
+        "interrupted",
+        "opcode",
+        "pid",
+        "unique",
+    )
 
     def __init__(self, session: Session, header: tuple[int, ...], body: memoryview) -> None:
         self._session = session
-        _, self.opcode, self.unique, self.inode, _, _, self.pid, _ = header  # 0: the kernel itself
+        # `pid` is a thread's number; 0: the kernel's own, or of another pid namespace.
+        _, self.opcode, self.unique, self.inode, _, _, self.pid, _ = header
+        self.account: Account | None = None  # who asks, once it is counted
         self.body = body  # valid until the handler returns
         self.interrupted = False  # whoever asked has been killed, and waits for our answer only
         self._wake: Callable[[], None] | None = None

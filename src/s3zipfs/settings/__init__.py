@@ -10,6 +10,7 @@ from s3zipfs.settings.given import Given
 from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.loading import Loaded, load, load_settings
 from s3zipfs.settings.model import (
+    DEFAULT_CRAWLERS,
     SECRETS,
     ConnectionSettings,
     MountSettings,
@@ -23,6 +24,7 @@ from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, NOWHERE, absolute, parse
 
 __all__ = [
     "DEFAULT_CACHE_SIZE",
+    "DEFAULT_CRAWLERS",
     "NOWHERE",
     "SCHEMES",
     "SECRETS",

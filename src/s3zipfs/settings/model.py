@@ -38,6 +38,20 @@ with want the file; `--archive` adds them.
 """
 
 
+DEFAULT_CRAWLERS = (
+    "updatedb*",  # of locate: updatedb.plocate, updatedb.mlocate
+    "locate.updatedb",
+    "tracker-miner*",  # GNOME's search until 46: tracker-miner-fs-3
+    "tracker-extract*",
+    "localsearch*",  # and since
+    "baloo_file*",  # KDE's: baloo_file_extractor
+)
+"""Programs that walk all that is mounted, or read the beginning of each file of it.
+
+Thumbnailers are none of them: they are asked for the directory that somebody looks at.
+"""
+
+
 class ConnectionSettings(BaseModel):
     """How to reach an endpoint, and as whom."""
 
@@ -179,6 +193,25 @@ class MountSettings(BaseModel):
         description="octal permissions of all directories, in place of 0555 less umask",
     )
     exec: bool = Field(default=True, description="let programs on the mount be run")
+    crawl_guard: bool = Field(
+        default=True,
+        description="slow down, and then refuse, what opens archives one after another and reads "
+        "none",
+    )
+    crawl_limit: int = Field(
+        default=500,
+        ge=1,
+        description="archives that a process may list and not read, before further ones open "
+        "later; twice as many, and no further one opens for it (EACCES)",
+    )
+    crawlers: Patterns = Field(
+        default=(),
+        description="further names of programs that no archive opens for, beside those of search "
+        "indexes: updatedb, Tracker, Baloo",
+    )
+    crawl_allow: Patterns = Field(
+        default=(), description="names of programs that all archives open for"
+    )
     log_file: File = Field(default=None, description="log there")
     log_format: Literal["text", "json"] = Field(
         default="text", description="lines for people (default), or a JSON object each"

@@ -1,0 +1,158 @@
+"""What each process has asked of a mount, in bounded memory."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from s3zipfs.fuse.crawl import Crawl, State
+from s3zipfs.fuse.processes import Process, process_of
+
+MOST_PROCESSES: Final = 2048
+MOST_THREADS: Final = 4096
+MOST_ARCHIVES: Final = 1 << 16  # remembered of all processes together, at 100 bytes each
+# Seconds for which a thread is believed to be whose it was: numbers are given again after 32,768
+# others at the earliest, and exec(2) gives another name.
+BELIEVED: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """What one process has caused, since it was noted first.
+
+    What the kernel answers from its caches is in none of these figures.
+    """
+
+    name: str
+    pid: int  # 0: the kernel's own requests, and those of other pid namespaces
+    operations: int  # look-ups, listings, reads and the like
+    bytes_read: int
+    archives_opened: int  # for which an index had to be loaded
+    state: str  # how it is let into further archives: free, slowed, refused
+
+
+class Account:
+    """One process as it is counted. The ledger's lock guards all of it."""
+
+    __slots__ = ("bytes_read", "crawl", "limit", "operations", "process", "told")
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.operations = 0
+        self.bytes_read = 0
+        self.crawl = Crawl()
+        self.limit = math.inf  # see `Crawl`
+        self.told = State.FREE  # what the log was told last
+
+
+@dataclass(slots=True)
+class _Thread:
+    account: Account
+    until: float  # monotonic seconds
+
+
+class Ledger:
+    """Accounts by process; safe for any number of threads.
+
+    A request tells the number of the thread that asks. What is read ahead counts for whom it is
+    read ahead.
+
+    Args:
+        identify: the process of a thread.
+    """
+
+    def __init__(
+        self,
+        identify: Callable[[int], Process] = process_of,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self._identify = identify
+        self.lock = threading.Lock()  # guards all accounts, _accounts, _threads
+        self._accounts: OrderedDict[tuple[int, int], Account] = OrderedDict()
+        self._threads: OrderedDict[int, _Thread] = OrderedDict()  # changed under the lock
+        self._archives = 0  # remembered by all accounts
+        self._limit_of: Callable[[Process], float] = lambda _process: math.inf
+
+    def judge_by(self, limit_of: Callable[[Process], float]) -> None:
+        """Judge all processes by that, those that are known as well; see `Crawl`."""
+        with self.lock:
+            self._limit_of = limit_of
+            for account in self._accounts.values():
+                account.limit = limit_of(account.process)
+
+    def count(self, thread: int) -> Account:
+        """The account of a thread's process, with one operation more."""
+        found = self._threads.get(thread)
+        if found is None or found.until < self.clock():
+            account = self.identify(thread)
+        else:
+            account = found.account
+        with self.lock:
+            account.operations += 1
+        return account
+
+    def identify(self, thread: int) -> Account:
+        """The account of the process that a thread is of now, by the name that it has now."""
+        process = self._identify(thread)  # reads files
+        key = process.key
+        with self.lock:
+            account = self._accounts.get(key)
+            if account is None:
+                account = self._accounts[key] = Account(process)
+                account.limit = self._limit_of(process)
+                self._drop_oldest()
+            elif account.process != process:  # exec(2)
+                account.process, account.limit = process, self._limit_of(process)
+            self._accounts.move_to_end(key)
+            self._threads[thread] = _Thread(account, self.clock() + BELIEVED)
+            self._threads.move_to_end(thread)
+            if len(self._threads) > MOST_THREADS:
+                self._threads.popitem(last=False)
+        return account
+
+    def count_bytes(self, account: Account, size: int) -> None:
+        """Bytes of content were given to that process."""
+        with self.lock:
+            account.bytes_read += size
+
+    def archive_remembered(self, account: Account) -> None:
+        """One archive more is remembered of an account; the lock is held."""
+        if self._accounts.get(account.process.key) is not account:
+            return  # dropped meanwhile, with all that is remembered of it
+        self._archives += 1
+        if self._archives > MOST_ARCHIVES:
+            oldest = next(each for each in self._accounts.values() if len(each.crawl))
+            oldest.crawl.forget_oldest()
+            self._archives -= 1
+
+    def _drop_oldest(self) -> None:
+        if len(self._accounts) > MOST_PROCESSES:
+            _, dropped = self._accounts.popitem(last=False)
+            self._archives -= len(dropped.crawl)
+
+    def snapshot(self, most: int = 20) -> list[ProcessFigures]:
+        """The busiest processes, by operations; at most so many."""
+        now = self.clock()
+        with self.lock:
+            busiest = heapq.nlargest(
+                most, self._accounts.values(), key=lambda each: each.operations
+            )
+            return [_figures(each, now) for each in busiest]
+
+
+def _figures(account: Account, now: float) -> ProcessFigures:
+    return ProcessFigures(
+        account.process.name,
+        account.process.pid,
+        account.operations,
+        account.bytes_read,
+        account.crawl.opened,
+        account.crawl.state(account.limit, now).name.lower(),
+    )
