@@ -376,10 +376,6 @@ class Tree:
         """Whether the index of an archive is in memory: to look into it costs nothing then."""
         return self._archives.held(info) is not None
 
-    def is_held(self, info: ObjectInfo) -> bool:
-        """Whether the index of an archive is in memory: to look into it costs nothing then."""
-        return self._archives.held(info) is not None
-
     def flush(self, seconds: float) -> None:
         """Let what was fetched reach the disk, for at most that time."""
         self._fetcher.disk.flush(seconds)
