@@ -284,7 +284,7 @@ def test_what_is_shown_may_be_a_settings_file_and_masks_secrets(
         "archive = [  # a list\n  '*.a',\n\n  '*.\"b\\é']\r\n"
         f"ca_bundle = 'ca.crt'\nmemory = '1G'\nsecret_key = '{SECRET}'\n"
         f"[[source]]\nurl = 's3://a'\n[[source]] # two\n\nurl = 's3://b/c'\nname = 'd'\n"
-        f"session_token = '{SECRET}'\n",
+        f"session_token = '{SECRET}'\ncredential_command = '/bin/keys --token {SECRET}'\n",
     )
     monkeypatch.setenv("S3ZIPFS_ACCESS_KEY", SECRET)
     result = CliRunner().invoke(cli, ["config", "show", "lab"])
@@ -294,7 +294,12 @@ def test_what_is_shown_may_be_a_settings_file_and_masks_secrets(
     assert shown["ca_bundle"] == str(folders[1] / "ca.crt"), "counted from the file's folder"
     assert shown["memory"] == 1 << 30
     assert shown["source"][0] == {"url": "s3://a"}
-    assert shown["source"][1] == {"url": "s3://b/c", "name": "d", "session_token": "********"}
+    assert shown["source"][1] == {
+        "url": "s3://b/c",
+        "name": "d",
+        "session_token": "********",
+        "credential_command": "/bin/keys ********",
+    }
     lines = result.stdout.splitlines()
     assert f'secret_key = "********"  # {path}:7' in lines
     assert 'access_key = "********"  # S3ZIPFS_ACCESS_KEY' in lines

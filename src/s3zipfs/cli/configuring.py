@@ -151,6 +151,8 @@ def _plain(name: str, value: Any) -> Any:
             return MASK
         case Path():
             return str(value)
+        case str() if name == "credential_command" and len(words := value.split(maxsplit=1)) == 2:
+            return f"{words[0]} {MASK}"  # what follows the program may hold secrets
         case str():
             return _USER.sub(MASK, value)
         case tuple():
