@@ -107,6 +107,10 @@ class Directories:
         self._walks: dict[int, _Walk] = {}
         self._stamp = Stamp(answers.shown, PREFERRED_READ, timeout=int(FOREVER))
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._walks)
+
     def handlers(self) -> dict[Opcode, Handler]:
         """By what the kernel asks for."""
         return {

@@ -33,7 +33,8 @@ from s3zipfs.fuse.session import Handler, Request, Session
 from s3zipfs.fuse.shown import Shown
 from s3zipfs.fuse.underway import UnderWay
 from s3zipfs.fuse.watchdog import Watchdog
-from s3zipfs.telemetry.causes import work_for
+from s3zipfs.telemetry.figures import DoorFigures
+from s3zipfs.telemetry.operations import OperationMeter
 from s3zipfs.tree.nodes import Member, Node, ObjectFile
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
@@ -83,6 +84,7 @@ class Operations:
         self.crew = Crew(most=MAX_THREADS, waiting=MAX_WAITING)
         self._stopping = False
         self._under_way = UnderWay()
+        self._meters: dict[str, OperationMeter] = {}  # by kind; none is added later
         self._invalidations = Invalidations(self._under_way)
         self._watchdog = Watchdog(self._under_way, timeout=timeout)
         self.initialised = threading.Event()  # the kernel's INIT was answered
@@ -122,26 +124,39 @@ class Operations:
         """Wait until no operation is under way; False where some still are after that time."""
         return self._under_way.drain(seconds)
 
+    def figures(self) -> DoorFigures:
+        """What was asked until now."""
+        return DoorFigures(
+            operations={kind: meter.read() for kind, meter in self._meters.items()},
+            under_way=len(self._under_way),
+            open_directories=len(self._directories),
+            inodes=len(self._inodes),
+        )
+
     def _answering(self, opcode: Opcode, perform: Handler) -> Handler:
         name = opcode.name.lower()
+        meter = self._meters[name] = OperationMeter()
+
+        def fail(request: Request, number: int) -> None:
+            meter.failed(errno.errorcode[number])
+            request.fail(number)
 
         def handler(request: Request) -> None:
             self._under_way.begin(name, request.inode)
             try:
                 try:
                     request.account = self._ledger.count(request.pid)
-                    work_for(request.account)
                     perform(request)
                 except S3ZipError as error:
-                    request.fail(self._errno(request, error))
+                    fail(request, self._errno(request, error))
             except MemoryError:
                 log.exception("%s of inode %d: out of memory", name, request.inode)
-                request.fail(errno.ENOMEM)
+                fail(request, errno.ENOMEM)
             except Exception:
                 log.exception("%s of inode %d: unexpected error", name, request.inode)
-                request.fail(errno.EIO)
+                fail(request, errno.EIO)
             finally:
-                self._under_way.end()
+                meter.ended(self._under_way.end(), waited=request.has_waited)
 
         return handler
 
@@ -260,4 +275,4 @@ class Operations:
             self._rereads.add(request.inode, offset, end, error)
             raise
         if request.reply(*parts) and request.account is not None:  # copied out of the blocks
-            request.account.bytes_given(sum(map(len, parts)))
+            self._ledger.count_bytes(request.account, sum(map(len, parts)))

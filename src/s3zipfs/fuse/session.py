@@ -57,6 +57,11 @@ class Request:
         """Call that, once, should it be interrupted from now on; the handler asks for the past."""
         self._wake = wake
 
+    @property
+    def has_waited(self) -> bool:
+        """Whether something was not there yet when it was wanted."""
+        return self._wake is not None
+
     def interrupt(self) -> None:
         """Whoever asked wants no answer but the end."""
         self.interrupted = True

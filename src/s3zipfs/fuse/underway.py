@@ -23,36 +23,42 @@ class UnderWay:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._changed = threading.Condition()  # guards _operations
+        self._lock = threading.Lock()  # guards _operations
+        self._emptied = threading.Condition(self._lock)
         self._operations: dict[int, Operation] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._operations)
 
     def begin(self, name: str, inode: int) -> None:
         """This thread has a request to answer."""
         operation = Operation(name, inode, self.clock())
-        with self._changed:
+        with self._lock:  # entered by its Condition it takes three times as long
             self._operations[threading.get_ident()] = operation
 
-    def end(self) -> None:
-        """It was answered."""
-        with self._changed:
-            del self._operations[threading.get_ident()]
+    def end(self) -> float:
+        """It was answered; the seconds that it took."""
+        with self._lock:
+            operation = self._operations.pop(threading.get_ident())
             if not self._operations:
-                self._changed.notify_all()
+                self._emptied.notify_all()
+        return self.clock() - operation.began
 
     def drain(self, seconds: float) -> bool:
         """Wait until nothing is under way; False where something still is after that time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._operations, timeout=seconds)
+        with self._lock:
+            return self._emptied.wait_for(lambda: not self._operations, timeout=seconds)
 
     def older_than(self, seconds: float) -> list[tuple[int, Operation]]:
         """What began longer ago, with its thread."""
         before = self.clock() - seconds
-        with self._changed:
+        with self._lock:
             return [(t, each) for t, each in self._operations.items() if each.began <= before]
 
     def longest_in(self, directory: int) -> float | None:
         """Seconds since the oldest look-up or listing in a directory began; None: there is none."""
-        with self._changed:
+        with self._lock:
             began = [
                 each.began
                 for each in self._operations.values()

@@ -65,15 +65,14 @@ class DoorFigures:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFigures:
-    """What one process has caused. What the kernel answers from its caches is in no figure."""
+    """One process that reads."""
 
     name: str
-    pid: int  # 0: the kernel's own requests, and those of other pid namespaces
-    operations: int  # look-ups, listings, reads and the like
+    pid: int
+    operations: int
     bytes_read: int
-    archives_opened: int  # for which an index had to be loaded
-    requests: int  # to the store, begun while it was answered: also what is read ahead of it
-    state: Literal["free", "slowed", "refused"]  # how it is let into further archives
+    requests: int
+    state: Literal["free", "slowed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
