@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -162,13 +163,16 @@ class DiskCache:
             log.info("%s: a damaged record, %d to %d", self._folder, place.start, place.end)
 
     def run(self, task: Callable[[], None]) -> None:
-        """Run it on a thread that may wait for the disk; at once, where there is no disk."""
+        """Run it, in the caller's context, where it may wait for the disk.
+
+        At once, where there is no disk.
+        """
         with self._lock:
             if self._reader is not None and self._pool is None and not self._is_closed:
                 self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="s3zipfs-disk")
             pool = self._pool
             if pool is not None:
-                pool.submit(task)
+                pool.submit(copy_context().run, task)
         if pool is None:
             task()
 

@@ -9,10 +9,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from s3zipfs.fuse.crawl import Crawl, State
 from s3zipfs.fuse.processes import Process, process_of
+from s3zipfs.telemetry.figures import ProcessFigures
 
 MOST_PROCESSES: Final = 2048
 MOST_THREADS: Final = 4096
@@ -21,34 +22,46 @@ MOST_ARCHIVES: Final = 1 << 16  # remembered of all processes together, at 100 b
 # others at the earliest, and exec(2) gives another name.
 BELIEVED: Final = 1.0
 
-
-@dataclass(frozen=True, slots=True)
-class ProcessFigures:
-    """What one process has caused, since it was noted first.
-
-    What the kernel answers from its caches is in none of these figures.
-    """
-
-    name: str
-    pid: int  # 0: the kernel's own requests, and those of other pid namespaces
-    operations: int  # look-ups, listings, reads and the like
-    bytes_read: int
-    archives_opened: int  # for which an index had to be loaded
-    state: str  # how it is let into further archives: free, slowed, refused
+_STATES: Final[dict[State, Literal["free", "slowed", "refused"]]] = {
+    State.FREE: "free",
+    State.SLOWED: "slowed",
+    State.REFUSED: "refused",
+}
 
 
 class Account:
-    """One process as it is counted. The ledger's lock guards all of it."""
+    """One process as it is counted. The lock, which is the ledger's, guards all of it."""
 
-    __slots__ = ("bytes_read", "crawl", "limit", "operations", "process", "told")
+    __slots__ = (
+        "_lock",
+        "bytes_read",
+        "crawl",
+        "limit",
+        "operations",
+        "process",
+        "requests",
+        "told",
+    )
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, lock: threading.Lock) -> None:
+        self._lock = lock
         self.process = process
         self.operations = 0
         self.bytes_read = 0
+        self.requests = 0
         self.crawl = Crawl()
         self.limit = math.inf  # see `Crawl`
         self.told = State.FREE  # what the log was told last
+
+    def request_sent(self) -> None:
+        """See `Cause`."""
+        with self._lock:
+            self.requests += 1
+
+    def bytes_given(self, size: int) -> None:
+        """It was given so many bytes of content."""
+        with self._lock:
+            self.bytes_read += size
 
 
 @dataclass(slots=True)
@@ -105,7 +118,7 @@ class Ledger:
         with self.lock:
             account = self._accounts.get(key)
             if account is None:
-                account = self._accounts[key] = Account(process)
+                account = self._accounts[key] = Account(process, self.lock)
                 account.limit = self._limit_of(process)
                 self._drop_oldest()
             elif account.process != process:  # exec(2)
@@ -116,11 +129,6 @@ class Ledger:
             if len(self._threads) > MOST_THREADS:
                 self._threads.popitem(last=False)
         return account
-
-    def count_bytes(self, account: Account, size: int) -> None:
-        """Bytes of content were given to that process."""
-        with self.lock:
-            account.bytes_read += size
 
     def archive_remembered(self, account: Account) -> None:
         """One archive more is remembered of an account; the lock is held."""
@@ -149,10 +157,11 @@ class Ledger:
 
 def _figures(account: Account, now: float) -> ProcessFigures:
     return ProcessFigures(
-        account.process.name,
-        account.process.pid,
-        account.operations,
-        account.bytes_read,
-        account.crawl.opened,
-        account.crawl.state(account.limit, now).name.lower(),
+        name=account.process.name,
+        pid=account.process.pid,
+        operations=account.operations,
+        bytes_read=account.bytes_read,
+        archives_opened=account.crawl.opened,
+        requests=account.requests,
+        state=_STATES[account.crawl.state(account.limit, now)],
     )

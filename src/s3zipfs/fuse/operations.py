@@ -33,6 +33,7 @@ from s3zipfs.fuse.session import Handler, Request, Session
 from s3zipfs.fuse.shown import Shown
 from s3zipfs.fuse.underway import UnderWay
 from s3zipfs.fuse.watchdog import Watchdog
+from s3zipfs.telemetry.causes import work_for
 from s3zipfs.telemetry.figures import DoorFigures
 from s3zipfs.telemetry.operations import OperationMeter
 from s3zipfs.tree.nodes import Member, Node, ObjectFile
@@ -146,6 +147,7 @@ class Operations:
             try:
                 try:
                     request.account = self._ledger.count(request.pid)
+                    work_for(request.account)
                     perform(request)
                 except S3ZipError as error:
                     fail(request, self._errno(request, error))
@@ -275,4 +277,4 @@ class Operations:
             self._rereads.add(request.inode, offset, end, error)
             raise
         if request.reply(*parts) and request.account is not None:  # copied out of the blocks
-            self._ledger.count_bytes(request.account, sum(map(len, parts)))
+            request.account.bytes_given(sum(map(len, parts)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 
 class Threads:
@@ -15,11 +16,11 @@ class Threads:
         self._pool = ThreadPoolExecutor(max(1, most), thread_name_prefix=name)
 
     def start(self, job: Callable[[], None]) -> bool:
-        """Run it in a thread; it must not fail. False where none is free."""
+        """Run it in a thread, in the caller's context; it must not fail. False: none is free."""
         if not self._free.acquire(blocking=False):
             return False
         try:
-            self._pool.submit(self._run, job)
+            self._pool.submit(copy_context().run, self._run, job)
         except RuntimeError:  # closed, or the process may have no more threads
             self._free.release()
             return False

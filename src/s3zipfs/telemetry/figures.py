@@ -65,14 +65,15 @@ class DoorFigures:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFigures:
-    """One process that reads."""
+    """What one process has caused. What the kernel answers from its caches is in no figure."""
 
     name: str
-    pid: int
-    operations: int
+    pid: int  # 0: the kernel's own requests, and those of other pid namespaces
+    operations: int  # look-ups, listings, reads and the like
     bytes_read: int
-    requests: int
-    state: Literal["free", "slowed", "refused"]
+    archives_opened: int  # for which an index had to be loaded
+    requests: int  # to the store, begun while it was answered: also what is read ahead of it
+    state: Literal["free", "slowed", "refused"]  # how it is let into further archives
 
 
 @dataclass(frozen=True, slots=True)

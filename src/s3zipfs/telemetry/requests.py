@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from s3zipfs import errors
+from s3zipfs.telemetry import causes
 from s3zipfs.telemetry.durations import Durations, Histogram
 from s3zipfs.telemetry.objects import ObjectMeter
 
@@ -67,6 +68,7 @@ class RequestMeter:
 
     def begun(self) -> None:
         """One is being sent."""
+        causes.request_sent()
         with self._lock:
             self._under_way += 1
 
