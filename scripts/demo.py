@@ -43,7 +43,11 @@ def make_climate(target: Path, work: Path) -> float:
     values = (30 * np.cos(np.radians(latitude)) + season + noise + 0 * longitude).astype("f4")
     group = zarr.open_group(work / "climate", mode="w", zarr_format=3)
     array = group.create_array(
-        "temperature", shape=values.shape, chunks=(73, 46, 90), dtype=values.dtype
+        "temperature",
+        shape=values.shape,
+        chunks=(73, 46, 90),
+        dtype=values.dtype,
+        dimension_names=("day", "latitude", "longitude"),  # which xarray asks for
     )
     array[:] = values
     zip_folder(work / "climate", target)

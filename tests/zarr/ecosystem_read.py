@@ -2,6 +2,7 @@
 
 `given` names the mount (`path`), its bucket by URL (`url`) with `options`, and for the cluster the
 same behind a proxy that counts (`counted`), with a `cache_dir` that holds the archive's index.
+What `s3zipfs refs` wrote is in `references`, and `remote` is where s3fs finds the objects.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ distributed: Any = importlib.import_module("distributed")
 duckdb: Any = importlib.import_module("duckdb")
 h5py: Any = importlib.import_module("h5py")
 netcdf4: Any = importlib.import_module("netCDF4")
+fsspec: Any = importlib.import_module("fsspec")
+fsspec_reference: Any = importlib.import_module("fsspec.implementations.reference")
 ome_zarr_io: Any = importlib.import_module("ome_zarr.io")
 ome_zarr_reader: Any = importlib.import_module("ome_zarr.reader")
 pandas: Any = importlib.import_module("pandas")
@@ -66,6 +69,21 @@ def xarray_open_zarr_by_url(given: Given) -> None:
                 url(given, name), consolidated=consolidated, storage_options=given["options"]
             )
         )
+
+
+@row
+def xarray_references(given: Given) -> None:
+    options = {"remote_protocol": "s3", "remote_options": given["remote"] | {"asynchronous": True}}
+    for name in ("climate2", "climate3"):
+        start = f"{given['references']}/{name}"
+        tables = fsspec_reference.LazyReferenceMapper(
+            f"{start}.parquet", fsspec.filesystem("file"), engine="pyarrow"
+        )
+        for fo in (f"{start}.json", tables):
+            whole = xarray.open_zarr(
+                "reference://", storage_options=options | {"fo": fo}, consolidated=False
+            )
+            check_climate(whole)
 
 
 @row

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import keys_of, s3zipfs
 from environments import Environment, Results, Served, find_program, rows_of, skip_without
 from faults.px import Proxy, gets, lists
 from hierarchies import Place
@@ -63,7 +64,14 @@ def read(
         }
         keep_index(counted, f"{at.bucket}/{MANY}", folder / "cache")
         px.honest()
+        write_references(at, folder)
         given = {
+            "references": str(folder),
+            "remote": {
+                "endpoint_url": at.server.endpoint,
+                "key": at.server.access_key,
+                "secret": at.server.secret_key,
+            },
             "path": str(at.path),
             "url": place.url.rstrip("/"),
             "options": place.options,
@@ -82,6 +90,17 @@ def keep_index(options: dict[str, Any], archive: str, cache: Path) -> None:
     filesystem.close()
 
 
+def write_references(at: Served, folder: Path) -> None:
+    """Of both climates, as a document and as tables."""
+    for name in ("climate2", "climate3"):
+        for form in ("json", "parquet"):
+            where, file = f"s3://{at.bucket}/{name}.zarr.zip", str(folder / f"{name}.{form}")
+            endpoint = ("--endpoint-url", at.server.endpoint)
+            keys = keys_of(at.server)
+            done = s3zipfs("refs", where, "-o", file, "--format", form, *endpoint, environment=keys)
+            assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "row",
     rows_of(
@@ -90,6 +109,7 @@ def keep_index(options: dict[str, Any], archive: str, cache: Path) -> None:
             "xarray_open_zarr": "`xarray.open_zarr`",
             "xarray_open_zarr_by_url": '`xarray.open_zarr("s3zip://…")`',
             "xarray_open_mfdataset": "`xarray.open_mfdataset` of 20 archives",
+            "xarray_references": "xarray by `s3zipfs refs`, straight from the store: JSON, Parquet",
             "dask_from_zarr": "`dask.array.from_zarr`",
             "dask_from_zarr_by_url": '`dask.array.from_zarr("s3zip://…")`',
             "h5py_file": "`h5py` on an HDF5 member",
