@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from s3zipfs.cache.blockreader import plan_gaps
 from s3zipfs.cache.disk import FOLDER, DiskCache
 from s3zipfs.cache.records import CHUNK, FORMAT, head_size, identity_of
 from s3zipfs.stores.base import ObjectId
+from s3zipfs.waiting import Wait
 
 OID = ObjectId("http://here", "lab", "a.zip", '"1"')
 OTHERS = [
@@ -33,6 +35,7 @@ OTHERS = [
 MAX = 64 << 20
 SEGMENT = 1 << 20
 SECONDS = 30.0
+WAIT = Wait(SECONDS)
 
 Make = Callable[..., DiskCache]
 
@@ -598,3 +601,57 @@ def test_a_start_and_a_look_read_no_more_than_the_rows_they_need(
     second = make()
     assert got(second, 0, 1000) == content(0, 1000)
     assert 0 < steps < 500  # instructions of SQLite's machine; a scan takes several for each row
+
+
+def test_gaps_are_what_was_not_written(make: Make) -> None:
+    cache = make()
+    assert cache.gaps(OID, 0, 1000) == ((0, 1000),)
+    for start, end in ((0, CHUNK), (4 * CHUNK, 5 * CHUNK), (40 * CHUNK, 41 * CHUNK)):
+        assert cache.put(OID, start, memoryview(content(start, end)), WAIT)
+    assert cache.flush(SECONDS)
+    assert cache.gaps(OID, 0, CHUNK) == ()
+    assert cache.gaps(OID, 10, 4 * CHUNK + 10) == ((CHUNK, 4 * CHUNK),)
+    assert cache.reach(OID, 10, 50 * CHUNK) == CHUNK
+    far = 600 * CHUNK  # more than a record may have
+    assert cache.gaps(OID, 0, far) == (
+        (CHUNK, 4 * CHUNK),
+        (5 * CHUNK, 40 * CHUNK),
+        (41 * CHUNK, far),
+    )
+    assert cache.gaps(OTHERS[0], 0, CHUNK) == ((0, CHUNK),)
+
+
+def test_what_is_put_takes_the_place_of_what_lies_in_it(make: Make, folder: Path) -> None:
+    """Of records that overlap a look-up may see the shorter one alone."""
+    cache = make()
+    for start in range(0, 8 * CHUNK, CHUNK):
+        cache.put(OID, start, memoryview(bytes(CHUNK)), WAIT)
+    assert cache.flush(SECONDS)
+    assert cache.put(OID, 0, memoryview(content(0, 9 * CHUNK)), WAIT)
+    assert cache.flush(SECONDS)
+    with BlockIndex(folder / FOLDER, timeout=SECONDS) as index:
+        assert index.totals()[2] == 1
+    held = cache.look(OID, 0, 9 * CHUNK)
+    assert held is not None
+    assert not held.gaps
+    assert bytes(held.data) == content(0, 9 * CHUNK)
+
+
+def test_put_loses_nothing_however_much_comes_at_once(make: Make) -> None:
+    cache = make(segment=16 << 20)
+    size = 4 << 20
+    with ThreadPoolExecutor(8) as pool:
+        starts = range(0, 12 * size, size)
+        put = [
+            pool.submit(cache.put, OID, start, memoryview(bytes(size)), WAIT) for start in starts
+        ]
+    assert all(each.result() for each in put)
+    assert cache.flush(SECONDS)
+    assert cache.counts.dropped == 0
+    assert cache.gaps(OID, 0, 12 * size) == ()
+
+
+def test_a_cache_that_keeps_nothing_takes_nothing(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path, max_bytes=0, budget=MemoryBudget(MAX))
+    assert not cache.put(OID, 0, memoryview(b"1"), WAIT)
+    assert cache.gaps(OID, 0, 1) == ((0, 1),)

@@ -19,7 +19,7 @@ from s3zipfs.stores.arrivals import heard_by
 from s3zipfs.stores.base import ObjectId, ObjectInfo, RangeStore
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.threads import Threads
-from s3zipfs.waiting import Wait
+from s3zipfs.waiting import Transfer, Wait
 
 T = TypeVar("T")
 
@@ -110,6 +110,24 @@ class Fetcher:
         """See `Fetches`."""
         self.cache.discard(info.id)
         self.disk.discard(info.id, start, end)
+
+    def get(self, oid: ObjectId, start: int, end: int, wait: Wait) -> memoryview:
+        """Bytes from the store, past all that is kept. The deadline counts from the last part."""
+        transfer: Transfer[memoryview] = Transfer()
+        self.network.start(self._get_for(transfer, oid, start, end))
+        return wait.result(transfer)
+
+    async def _get_for(
+        self, transfer: Transfer[memoryview], oid: ObjectId, start: int, end: int
+    ) -> None:
+        try:
+            with heard_by(lambda _part: transfer.progress()):
+                transfer.set_result(await self.store.get_range(oid, start, end))
+        except asyncio.CancelledError:
+            transfer.set_exception(Interrupted("the mount is stopping"))
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised where the bytes are awaited
+            transfer.set_exception(error)
 
     async def get_once(self, oid: ObjectId, start: int, end: int) -> tuple[memoryview, bool]:
         """Bytes that are not to be kept in memory, and whether the store was asked for them."""

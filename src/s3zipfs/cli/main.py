@@ -24,6 +24,7 @@ _MODULES = {
     "cat": "s3zipfs.cli.reading",
     "check": "s3zipfs.cli.checking",
     "tree": "s3zipfs.cli.tree",
+    "warm": "s3zipfs.cli.warming",
     "refs": "s3zipfs.cli.references",
     "cache": "s3zipfs.cli.caching",
     "config": "s3zipfs.cli.configuring",
