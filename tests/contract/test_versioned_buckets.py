@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,21 @@ def test_a_version_that_was_read_from_can_be_read_on(
     empty(s3client, versioned)
     with pytest.raises(ObjectChanged):
         read(old, 0, 10)
+
+
+def test_the_id_of_a_version_is_an_attribute_once_it_was_read(
+    tmp_path: Path, s3server: S3Server, s3client: Any, versioned: str
+) -> None:
+    put(s3client, versioned, "plain.txt", b"plain\n")
+    with Mount(tmp_path / "mnt", s3server, [f"s3://{versioned}"], "--xattrs") as mounted:
+        path = mounted.path / "plain.txt"
+        assert "user.s3.version" not in os.listxattr(path)
+        assert path.read_bytes() == b"plain\n"
+        current = s3client.head_object(Bucket=versioned, Key="plain.txt")["VersionId"]
+        wait_until(  # the answer's thread tells the network's loop
+            lambda: "user.s3.version" in os.listxattr(path), seconds=60, what="the version's id"
+        )
+        assert os.getxattr(path, "user.s3.version") == current.encode()
 
 
 def test_an_archive_in_a_versioned_bucket_is_read_to_its_end_though_it_was_replaced(

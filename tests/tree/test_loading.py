@@ -63,6 +63,9 @@ class WatchedStore:
     def try_range(self, oid: ObjectId, start: int, end: int) -> None:
         self._inner.try_range(oid, start, end)
 
+    def version_id(self, oid: ObjectId) -> None:
+        return None
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -33,6 +33,7 @@ from s3zipfs.fuse.session import Handler, Request, Session
 from s3zipfs.fuse.shown import Shown
 from s3zipfs.fuse.underway import UnderWay
 from s3zipfs.fuse.watchdog import Watchdog
+from s3zipfs.fuse.xattrs import ExtendedAttributes
 from s3zipfs.telemetry.causes import work_for
 from s3zipfs.telemetry.figures import DoorFigures
 from s3zipfs.telemetry.operations import OperationMeter
@@ -79,6 +80,7 @@ class Operations:
         self._inodes = Inodes(tree.root)
         self._answers = Answers(self._inodes, shown)
         self._rereads = Rereads()
+        self._xattrs = ExtendedAttributes(tree, self._inodes, self._wait) if shown.xattrs else None
         self._ledger = ledger
         self._guard = guard
         self._directories = Directories(tree, self._inodes, self._answers, guard, self._wait)
@@ -99,6 +101,7 @@ class Operations:
             Opcode.READ: self._read,
             Opcode.STATFS: self._statfs,
             **self._directories.handlers(),
+            **(self._xattrs.handlers() if self._xattrs else {}),
         }
         return {
             Opcode.INIT: self._init,

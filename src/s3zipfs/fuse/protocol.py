@@ -28,6 +28,8 @@ class Opcode(enum.IntEnum):
     OPEN = 14
     READ = 15
     STATFS = 17
+    GETXATTR = 22
+    LISTXATTR = 23
     INIT = 26
     OPENDIR = 27
     READDIR = 28
@@ -72,6 +74,7 @@ BATCH_FORGET_IN = struct.Struct("=II")  # how many, -
 FORGET_ONE = struct.Struct("=QQ")  # inode, lookups
 READ_IN = struct.Struct("=QQIIQII")  # handle, offset, size, …
 RELEASE_IN = struct.Struct("=Q")  # handle, …
+GETXATTR_IN = struct.Struct("=I4x")  # size
 INTERRUPT_IN = struct.Struct("=Q")  # unique
 
 # Replies
@@ -82,6 +85,7 @@ _ATTR_OUT = struct.Struct("=QII" + _ATTR)
 _ENTRY_OUT = struct.Struct("=QQQQII" + _ATTR)
 _OPEN_OUT = struct.Struct("=QII")
 _STATFS_OUT = struct.Struct("=QQQQQIIII 6I")
+_GETXATTR_OUT = struct.Struct("=I4x")
 _DIRENT = struct.Struct("=QQII")  # inode, offset, length of the name, type
 
 # Notifications, behind an OUT_HEADER whose errno is their code
@@ -132,6 +136,11 @@ def statfs_out(*, blocks: int, files: int, block_size: int, name_length: int) ->
     """`struct fuse_statfs_out`: all of it free."""
     counts = (blocks, blocks, blocks, files, files)
     return _STATFS_OUT.pack(*counts, block_size, name_length, block_size, 0, *(0,) * 6)
+
+
+def getxattr_out(size: int) -> bytes:
+    """`struct fuse_getxattr_out`: how many bytes there are, where no more is asked."""
+    return _GETXATTR_OUT.pack(size)
 
 
 def dirent(inode: int, offset: int, kind: int, name: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Whose the files are shown to be, and what the kernel lets whom do with them."""
+"""Whose the files are shown to be, what the kernel lets whom do with them, and what is told."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Shown:
     umask: int  # taken from 0444, and from 0555 of directories and programs
     file_mode: int | None = None  # in place of that
     dir_mode: int | None = None
+    xattrs: bool = False  # whether there are extended attributes
 
     @classmethod
     def of(cls, settings: Settings) -> Shown:
@@ -29,6 +30,7 @@ class Shown:
             privileges.umask() if settings.umask is None else settings.umask,
             settings.file_mode,
             settings.dir_mode,
+            settings.xattrs,
         )
 
     def mode_for(self, kind: int) -> int | None:

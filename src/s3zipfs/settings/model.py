@@ -192,6 +192,11 @@ class MountSettings(BaseModel):
         default=None,
         description="octal permissions of all directories, in place of 0555 less umask",
     )
+    xattrs: bool = Field(
+        default=False,
+        description="tell key, ETag, method, checksum and offset as extended attributes (getfattr "
+        "-d); ls -l asks for some and takes longer",
+    )
     exec: bool = Field(default=True, description="let programs on the mount be run")
     crawl_guard: bool = Field(
         default=True,

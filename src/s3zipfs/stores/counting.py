@@ -84,6 +84,10 @@ class CountingStore:
                 self._bytes += len(data)
         return data
 
+    def version_id(self, oid: ObjectId) -> str | None:
+        """See `ObjectStore`."""
+        return self._inner.version_id(oid)
+
     async def close(self) -> None:
         """Close the inner store."""
         await self._inner.close()

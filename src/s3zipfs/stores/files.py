@@ -150,6 +150,10 @@ class FileStore:
         except (ObjectChanged, OSError):
             return None
 
+    def version_id(self, oid: ObjectId) -> str | None:
+        """See `ObjectStore`."""
+        return oid.version_id
+
     async def close(self) -> None:
         """Nothing to close: files are their owners'."""
 

@@ -163,6 +163,10 @@ class MemoryStore:
     def try_range(self, oid: ObjectId, start: int, end: int) -> None:
         """See `ObjectStore`: all goes the usual way."""
 
+    def version_id(self, oid: ObjectId) -> str | None:
+        """See `ObjectStore`."""
+        return oid.version_id
+
     async def close(self) -> None:
         """Nothing to close; the objects stay."""
 

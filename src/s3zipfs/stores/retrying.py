@@ -104,6 +104,10 @@ class RetryingStore:
             self._has_answered()
         return data
 
+    def version_id(self, oid: ObjectId) -> str | None:
+        """See `ObjectStore`."""
+        return self._inner.version_id(oid)
+
     async def close(self) -> None:
         """Close the inner store."""
         await self.breaker.close()

@@ -65,6 +65,10 @@ class RoutedStores:
         """See `RangeStore`."""
         return self._of(oid).try_range(oid, start, end)
 
+    def version_id(self, oid: ObjectId) -> str | None:
+        """See `RangeStore`."""
+        return self._of(oid).version_id(oid)
+
     async def close(self) -> None:
         """Close all of them."""
         await asyncio.gather(*(store.close() for store in self._all))

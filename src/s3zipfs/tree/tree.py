@@ -376,6 +376,10 @@ class Tree:
         """Whether the index of an archive is in memory: to look into it costs nothing then."""
         return self._archives.held(info) is not None
 
+    def version_id(self, info: ObjectInfo) -> str | None:
+        """The id that its bucket gave that version, where an answer has told it; asks nobody."""
+        return self._stores.version_id(info.id)
+
     def flush(self, seconds: float) -> None:
         """Let what was fetched reach the disk, for at most that time."""
         self._fetcher.disk.flush(seconds)

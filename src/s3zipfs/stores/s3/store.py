@@ -151,6 +151,10 @@ class S3Store:
         async with self._slots:
             return await self._versions.read(oid, lambda each: self._get(asked, each, start, end))
 
+    def version_id(self, oid: ObjectId) -> str | None:
+        """See `ObjectStore`."""
+        return self._versions.id_of(oid)
+
     def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
         """See `ObjectStore`."""
         if self._by_client_only or not OBSTORE.is_here():

@@ -35,6 +35,10 @@ class Versions:
         while len(self._ids) > KNOWN:
             self._ids.popitem(last=False)
 
+    def id_of(self, oid: ObjectId) -> str | None:
+        """The id of a version, where an answer has told it; for any thread."""
+        return oid.version_id or self._ids.get(oid)
+
     def is_replaced(self, oid: ObjectId) -> bool:
         """Whether the object is known to be of another ETag by now; for any thread."""
         return oid in self._replaced
