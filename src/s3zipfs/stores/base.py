@@ -61,12 +61,6 @@ class RangeStore(Protocol):
         None, and no error, where that can't be, or did not succeed: `get_range` is to be asked.
         """
 
-    def version_id(self, oid: ObjectId) -> str | None:
-        """The id of that version, where its bucket keeps versions and an answer has told it.
-
-        For any thread; no request is made.
-        """
-
     async def close(self) -> None:
         """Close all connections; the store is of no use afterwards."""
 
@@ -96,3 +90,9 @@ class ObjectStore(RangeStore, Protocol):
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """The object's current version; one HEAD request."""
+
+    def version_id(self, oid: ObjectId) -> str | None:
+        """The id of that version, where its bucket keeps versions and an answer has told it.
+
+        For any thread; no request is made.
+        """

@@ -66,7 +66,7 @@ class RoutedStores:
         return self._of(oid).try_range(oid, start, end)
 
     def version_id(self, oid: ObjectId) -> str | None:
-        """See `RangeStore`."""
+        """See `ObjectStore`."""
         return self._of(oid).version_id(oid)
 
     async def close(self) -> None:
