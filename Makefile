@@ -51,7 +51,7 @@ bench: $(VENV) $(RATARMOUNT_ENV) tools ## the figures beside the peers', into do
 	@PYTHONPATH=scripts $(BIN)/python benchmarks $(ROW)
 
 docs: $(DOCS_ENV) ## the documentation as a site, into site/; it needs no network to be read
-	@.tools/env-docs/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 .tools/env-docs/bin/mkdocs build --strict --quiet
 	@echo "docs: open site/index.html"
 
 pictures: $(VENV) tools ## the README's picture, from a real run, and its table of figures

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
+import readme
 import report
 from data import Data
 from mounts import Store
@@ -48,6 +49,7 @@ def main() -> None:
             for line in report.lines(row, result):
                 print(f"  {line}")
             print(f"  ({result['seconds']:.0f} s)", flush=True)
+        readme.write()
         print(f"{len(chosen)} rows, {time.monotonic() - start:.0f} s; see {RESULTS}/README.md")
     if failed:
         sys.exit(f"failed: {' '.join(failed)}")

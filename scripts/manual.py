@@ -19,7 +19,7 @@ from s3zipfs.settings import SECRETS, Kind, Settings, Source, kind_of, variables
 
 FOLDER = Path(__file__).parent.parent / "man"
 
-_FILES = {
+FILES = {
     "/etc/s3zipfs/NAME.toml": "settings of the machine; see s3zipfs.toml(5)",
     "$XDG_CONFIG_HOME/s3zipfs/NAME.toml": "settings of a user, which win over those of the "
     "machine; $XDG_CONFIG_HOME is ~/.config where it is not set",
@@ -28,12 +28,12 @@ _FILES = {
     "~/.aws/config, ~/.aws/credentials": "profiles, as of the AWS tools",
     "~/.mc/config.json": "aliases of mc, MinIO's client",
 }
-_PLACES = (
+PLACES = (
     "Values come from these places, of which the later wins: /etc/s3zipfs/NAME.toml, "
     "~/.config/s3zipfs/NAME.toml, the environment with what an env file adds to it, options, and "
     "the words of -o."
 )
-_EXIT = {"0": "done", "1": "it did not work", "2": "an option or a setting is wrong"}
+EXIT = {"0": "done", "1": "it did not work", "2": "an option or a setting is wrong"}
 
 
 def roff(text: str) -> str:
@@ -89,7 +89,7 @@ def _of_commands() -> Iterator[str]:
         yield from _paragraphs(command.command.help or "")
         yield from _options(command, told)
     yield ".SH SETTINGS"
-    yield roff(_PLACES)
+    yield roff(PLACES)
     yield ".PP"
     yield roff("Each one is described in s3zipfs.toml(5). No secret goes on a command line.")
     yield ".SH ENVIRONMENT"
@@ -98,10 +98,10 @@ def _of_commands() -> Iterator[str]:
     yield from _entry("AWS_…", "credentials and profiles, as of the AWS tools")
     yield from _entry("MC_HOST_ALIAS, MC_CONFIG_DIR", "aliases, as of mc")
     yield ".SH FILES"
-    for path, text in _FILES.items():
+    for path, text in FILES.items():
         yield from _entry(path, text)
     yield ".SH EXIT STATUS"
-    for code, text in _EXIT.items():
+    for code, text in EXIT.items():
         yield from _entry(code, text)
     yield ".SH SEE ALSO"
     yield ".BR s3zipfs.toml (5),"
@@ -169,10 +169,10 @@ def _of_settings() -> Iterator[str]:
         "readable by others; one of root may be by its group."
     )
     yield ".PP"
-    yield roff(_PLACES + " s3zipfs config show NAME prints what is in force.")
+    yield roff(PLACES + " s3zipfs config show NAME prints what is in force.")
     yield ".SH SETTINGS"
     for name in Settings.model_fields:
-        yield from _entry(name, _told(name))
+        yield from _entry(name, told_of(name))
     yield ".SH SOURCES"
     yield roff(
         "Each [[source]] table is a bucket or a prefix of a mount, with its own endpoint and "
@@ -191,7 +191,8 @@ def _of_settings() -> Iterator[str]:
     yield ".BR s3zipfs (1)"
 
 
-def _told(name: str) -> str:
+def told_of(name: str) -> str:
+    """What a setting says, of which kind it is, and all ways to give it."""
     field = Settings.model_fields[name]
     ways = [f"variable {', '.join(variables_of(name))}"]
     if has_option(name):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import manual
+from pydantic import BaseModel
 
 from s3zipfs.settings import (
     ConnectionSettings,
@@ -21,7 +22,7 @@ from s3zipfs.settings import (
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 _MADE = "<!-- Made by scripts/reference.py: make man -->"
 _WORDS = re.compile(r"(--[a-z][a-z-]*|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b)|([\\`*_<>|\[\]])")
-_SECTIONS = {
+_SECTIONS: dict[str, type[BaseModel]] = {
     "What is mounted, where and for whom": MountSettings,
     "How an endpoint is reached, and as whom": ConnectionSettings,
     "What is an archive; time, memory and disk": ReadingSettings,

@@ -17,3 +17,4 @@ compile pyproject.toml --all-extras --group dev -c requirements/runtime.txt -o r
 compile requirements/zarr2.in pyproject.toml -c requirements/runtime.txt -o requirements/zarr2.txt
 compile requirements/ecosystem.in pyproject.toml -c requirements/runtime.txt -o requirements/ecosystem.txt
 compile requirements/ratarmount.in -o requirements/ratarmount.txt
+compile requirements/docs.in -o requirements/docs.txt

@@ -12,7 +12,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from s3clients import make_s3client, temporary_bucket
@@ -20,6 +20,9 @@ from s3server import S3Server
 
 from s3zipfs.settings import Settings, load_settings
 from s3zipfs.stores.network import Network
+
+if TYPE_CHECKING:
+    from pageserver import PageServer
 
 KEPT = {"S3ZIPFS_TEST_ENDPOINT", "S3ZIPFS_REQUIRE_MINIO", "S3ZIPFS_SOAK_SECONDS"}
 SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM")
@@ -114,3 +117,12 @@ def s3certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certs")
     write_certificates(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def page_server(tmp_path_factory: pytest.TempPathFactory, s3certs: Path) -> Iterator[PageServer]:
+    """What the pages of the documentation speak of."""
+    from pageserver import serve_pages
+
+    with serve_pages(tmp_path_factory.mktemp("pages"), s3certs) as server:
+        yield server

@@ -17,7 +17,7 @@ from typing import Any
 
 COMMAND_SECONDS = 60
 # Leaves behind what the commands before it have changed.
-_SHELL = 'set -euo pipefail\n{}\nenv -0 > "$PAGE_STATE"; pwd > "$PAGE_STATE.folder"\n'
+_SHELL = 'set -eu\n{}\nenv -0 > "$PAGE_STATE"; pwd > "$PAGE_STATE.folder"\n'
 
 
 class PageError(Exception):

@@ -8,15 +8,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import demo as demonstration
+import documented
+from environments import Environment, skip_without
+from s3clients import make_s3client
 from s3server import S3Server
 
-PROFILES = ("lab", "there", "minio")
+SECONDS = 300  # for a page
+PROFILES = ("lab", "there")
+
+
+def pages_of(environment: str) -> list[Path]:
+    """The pages that have something to run there."""
+    texts = {page: (documented.ROOT / page).read_text() for page in documented.pages()}
+    return [
+        page
+        for page, text in texts.items()
+        if any(
+            not each.not_run and each.environment == environment and each.language != "text"
+            for each in documented.blocks(text)
+        )
+    ]
 
 
 @dataclass(frozen=True)
@@ -24,9 +43,51 @@ class PageServer:
     """A server with the demo's archives in the bucket `demo`."""
 
     server: S3Server
+    tls: S3Server  # has the bucket too, and a certificate that `certificates/ca.crt` signed
     certificates: Path
+    archives: frozenset[str]  # the demo's, by key
 
-    def words(self, home: Path) -> Mapping[str, str]:
+    def follow(self, page: Path, environment: str, folder: Path) -> None:
+        """Run a page's blocks of that environment in a new home; what they mount is unmounted."""
+        python = Environment(environment).python if environment else Path(sys.executable)
+        if not os.access(python, os.X_OK):
+            skip_without(f"no {python} ('make test-zarr' makes it)")
+        self._remove_what_pages_left()
+        home = self._home(folder)
+        todo = [
+            (f"{page}:{block.line}", block.language, self._filled_in(block.text, home))
+            for block in documented.blocks((documented.ROOT / page).read_text())
+            if block.language in documented.RUN
+            and not block.not_run
+            and block.environment in {"", environment}
+        ]
+        (folder / "blocks.json").write_text(json.dumps(todo))
+        script = documented.ROOT / "tests" / "pagescript.py"
+        try:
+            done = subprocess.run(
+                [str(python), str(script), str(folder / "blocks.json")],
+                env=self._variables(home, python),
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        finally:
+            for path in _mounted_below(folder):
+                subprocess.run(["fusermount3", "-uz", str(path)], check=False)
+        assert done.returncode == 0, done.stdout
+
+    def _remove_what_pages_left(self) -> None:
+        """Of the bucket, all but the demo's archives."""
+        client = make_s3client(self.server)
+        for each in client.list_objects_v2(Bucket=demonstration.BUCKET)["Contents"]:
+            if each["Key"] not in self.archives:
+                client.delete_object(Bucket=demonstration.BUCKET, Key=each["Key"])
+
+    def _words(self, home: Path) -> Mapping[str, str]:
         """What stands for what, the longer first."""
         server = self.server
         return {
@@ -35,6 +96,9 @@ class PageServer:
             "/local/scratch/": f"{home}/scratch/",
             "https://minio.example:9000": server.endpoint,
             "http://HOST:9000": server.endpoint,
+            "https://tls.example.org:9000": self.tls.endpoint,
+            "YOUR-KEY": server.access_key,
+            "YOUR-SECRET": server.secret_key,
             "http://127.0.0.1:PORT": server.endpoint,
             "AWS_ACCESS_KEY_ID=…": f"AWS_ACCESS_KEY_ID={server.access_key}",
             "AWS_SECRET_ACCESS_KEY=…": f"AWS_SECRET_ACCESS_KEY={server.secret_key}",
@@ -44,17 +108,17 @@ class PageServer:
             "NAME": "lab",
         }
 
-    def filled_in(self, text: str, home: Path) -> str:
+    def _filled_in(self, text: str, home: Path) -> str:
         """A block as its reader would type it."""
-        for word, meant in self.words(home).items():
+        for word, meant in self._words(home).items():
             text = text.replace(word, meant)
         return text
 
-    def home(self, folder: Path) -> Path:
+    def _home(self, folder: Path) -> Path:
         """A home with profiles, and the files that pages speak of."""
         home = folder / "me"
-        for place in (".aws", ".mc", ".config/s3zipfs", "etc", "mnt"):
-            (home / place).mkdir(parents=True)
+        for name in (".aws", ".mc", ".config/s3zipfs", "etc", "mnt"):
+            (home / name).mkdir(parents=True)
         keys = (
             f"aws_access_key_id = {self.server.access_key}\n"
             f"aws_secret_access_key = {self.server.secret_key}\n"
@@ -81,7 +145,7 @@ class PageServer:
         keys = {"accessKey": server.access_key, "secretKey": server.secret_key}
         return {"url": server.endpoint, **keys, "api": "s3v4", "path": "auto"}
 
-    def variables(self, home: Path, python: Path) -> dict[str, str]:
+    def _variables(self, home: Path, python: Path) -> dict[str, str]:
         """The environment of a page's reader: nothing is set but what every login has."""
         kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
         return {
@@ -96,9 +160,17 @@ class PageServer:
         }
 
 
+def _mounted_below(folder: Path) -> list[Path]:
+    rows = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [Path(row.split()[4]) for row in rows if row.split()[4].startswith(f"{folder}/")]
+
+
 @contextmanager
-def page_server(folder: Path, certificates: Path) -> Iterator[PageServer]:
+def serve_pages(folder: Path, certificates: Path) -> Iterator[PageServer]:
     """A server of its own, since pages name its bucket; the demo's archives are in it."""
-    with S3Server.start(own=True) as server:
+    certificate = certificates / "ca.crt"
+    with S3Server.start(own=True) as server, S3Server.start(certs_dir=certificates) as tls:
         demonstration.fill_bucket(server, folder)
-        yield PageServer(server, certificates)
+        make_s3client(tls, verify=str(certificate)).create_bucket(Bucket=demonstration.BUCKET)
+        archives = frozenset(path.name for path in (folder / "data").iterdir())
+        yield PageServer(server, tls, certificates, archives)

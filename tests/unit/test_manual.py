@@ -1,4 +1,4 @@
-"""Manual pages, `--help` and the model say the same."""
+"""Manual pages, the pages of docs/reference, `--help` and the model say the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import click
 import manual
 import pytest
+import reference
 
 from s3zipfs.cli.options import has_option, option_of
 from s3zipfs.settings import SECRETS, Settings, Source, variables_of
@@ -20,6 +21,20 @@ PAGES = manual.pages()
 def test_the_pages_are_those_of_the_commands_and_settings(name: str) -> None:
     written = (manual.FOLDER / name).read_text(encoding="utf-8")
     assert written == PAGES[name], "run: make man"
+
+
+@pytest.mark.parametrize("name", reference.pages())
+def test_the_reference_is_that_of_the_commands_and_settings(name: str) -> None:
+    written = (reference.FOLDER / name).read_text(encoding="utf-8")
+    assert written == reference.pages()[name], "run: make man, and commit docs/reference"
+
+
+def test_the_reference_has_each_setting_and_command() -> None:
+    settings, commands = reference.pages()["settings.md"], reference.pages()["commands.md"]
+    for name in Settings.model_fields:
+        assert settings.count(f"\n### {name}\n") == 1
+    for context in manual.commands():
+        assert f"\n## {context.command_path}\n" in commands
 
 
 def plain(name: str) -> str:
