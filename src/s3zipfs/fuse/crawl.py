@@ -12,7 +12,7 @@ from typing import Final
 # What was counted drains by the limit in this time: who lists an archive now and then never gets
 # there, however long it lives.
 DRAIN_SECONDS: Final = 3600.0
-# All is forgotten when for so long no further archive was listed, or asked for in vain.
+# All is forgotten when for so long no further archive was looked into, or asked for in vain.
 CALM_SECONDS: Final = 60.0
 # Reading from one archive pays for so many others: who looks for one kind of file, or lists ahead
 # as rsync does, is a reader.
@@ -52,6 +52,7 @@ class Crawl:
         self._archives: dict[int, _Known] = {}  # the oldest first
         self._level = 0.0  # archives listed and not read, at `_changed`
         self._changed = -math.inf
+        self._last_further = -math.inf  # when an archive was met that it had not looked into
         self._is_refused = False
         self.opened = 0  # archives whose index had to be loaded for it
 
@@ -80,6 +81,10 @@ class Crawl:
         """Whether a look into that archive would be no event."""
         return limit > 0 and archive in self._archives
 
+    def may_list(self, archive: int, limit: float) -> bool:
+        """Whether to list a directory of that archive would be no event."""
+        return limit > 0 and self._archives.get(archive, _Known.OPENED) is not _Known.OPENED
+
     def may_read(self, archive: int, limit: float) -> bool:
         """Whether a read from that archive would be no event."""
         return limit > 0 and self._archives.get(archive) is _Known.READ
@@ -90,8 +95,8 @@ class Crawl:
         """It looks into an archive: asks for a name, or for a list that is no crawling."""
         if self.may_look(archive, limit):
             return 0.0
+        self._meet_further(now)
         if self.state(limit, now) is State.REFUSED:
-            self._changed = now
             return None
         self._archives[archive] = _Known.HELD if is_held else _Known.OPENED
         self.opened += not is_held
@@ -103,7 +108,7 @@ class Crawl:
         """It lists a directory of an archive."""
         if self.look(archive, limit, now, is_held=is_held) is None:
             return None
-        if self._archives[archive] is not _Known.OPENED:
+        if self.may_list(archive, limit):
             return 0.0
         self._archives[archive] = _Known.COUNTED
         self._change(self._level_at(limit, now) + 1, limit, now)
@@ -113,6 +118,8 @@ class Crawl:
         """It reads from an archive, which is no crawling, and refused only where all is."""
         if limit <= 0:
             return None
+        if archive not in self._archives:
+            self._meet_further(now)
         known = self._archives.get(archive)
         if known is not _Known.READ:
             self._archives[archive] = _Known.READ
@@ -121,13 +128,19 @@ class Crawl:
             self._change(max(0.0, self._level_at(limit, now) - paid), limit, now)
         return 0.0
 
+    def _meet_further(self, now: float) -> None:
+        if now - self._last_further >= CALM_SECONDS:
+            # Who goes the same round every day would come further each time.
+            self._archives.clear()
+            self._level, self._is_refused = 0.0, False
+        self._last_further = now
+
     def _level_at(self, limit: float, now: float) -> float:
-        passed = now - self._changed
-        if passed >= CALM_SECONDS or limit == math.inf:
+        if now - self._last_further >= CALM_SECONDS or limit == math.inf:
             return 0.0
         if self._is_refused:
             return self._level
-        return max(0.0, self._level - passed * limit / DRAIN_SECONDS)
+        return max(0.0, self._level - (now - self._changed) * limit / DRAIN_SECONDS)
 
     def _change(self, level: float, limit: float, now: float) -> None:
         self._is_refused = level > limit and (self._is_refused or level >= 2 * limit)

@@ -96,7 +96,10 @@ class CrawlGuard:
             CrawlerRefused: it is let into no further archive.
             Interrupted: it was ended while it waited.
         """
-        if not isinstance(node, Member) or request.account is None:
+        account = request.account
+        if not isinstance(node, Member) or account is None:
+            return
+        if account.crawl.may_list(request.inode >> _BASE_BITS, account.limit):
             return
         # What `find MOUNT -maxdepth 2` lists is no crawling: archives that stand in the root.
         is_glance = node.number == 0 and self._tree.place(node.info)[0] == self._tree.root
@@ -128,8 +131,7 @@ class CrawlGuard:
         with self._ledger.lock:
             now, limit, remembered = self._ledger.clock(), account.limit, len(crawl)
             delay = event(crawl, archive, limit, now, is_held=is_held)
-            if len(crawl) > remembered:
-                self._ledger.archive_remembered(account)
+            self._ledger.remembers(account, len(crawl) - remembered)
             state, unread = crawl.state(limit, now), crawl.unread(limit, now)
             is_worse = state > account.told
             if is_worse or not unread:  # else it may be told the same again in a moment

@@ -130,11 +130,11 @@ class Ledger:
                 self._threads.popitem(last=False)
         return account
 
-    def archive_remembered(self, account: Account) -> None:
-        """One archive more is remembered of an account; the lock is held."""
+    def remembers(self, account: Account, more: int) -> None:
+        """So many archives more are remembered of an account, or fewer; the lock is held."""
         if self._accounts.get(account.process.key) is not account:
             return  # dropped meanwhile, with all that is remembered of it
-        self._archives += 1
+        self._archives += more
         if self._archives > MOST_ARCHIVES:
             oldest = next(each for each in self._accounts.values() if len(each.crawl))
             oldest.crawl.forget_oldest()

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
-_STARTED = 22 - 3  # starttime of proc_pid_stat(5), among the fields behind the name
+# Of proc_pid_stat(5), among the fields behind the name
+_FLAGS = 9 - 3
+_STARTED = 22 - 3
+_KERNEL_THREAD = 0x0020_0000  # PF_KTHREAD of linux/sched.h: nfsd asks for whoever is at its clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ def process_of(thread: int, proc: Path = PROC) -> Process:
         # The name is anybody's, and may have parentheses.
         head, _, fields = (proc / str(pid) / "stat").read_bytes().rpartition(b")")
         name = head.partition(b"(")[2].decode(errors="backslashreplace")
-        return Process(pid, int(fields.split()[_STARTED]), name)
+        told = fields.split()
+        if int(told[_FLAGS]) & _KERNEL_THREAD:
+            return NOBODY
+        return Process(pid, int(told[_STARTED]), name)
     except (OSError, ValueError, IndexError):
         # It ended while it was read ahead for, or may not be looked at (hidepid).
         return Process(pid, 0, "(unknown)")
