@@ -11,7 +11,7 @@ import pytest
 from corpus.raw_zip import Entry, write_zip
 from trees import WAIT, MakeTree, read, zipped
 
-from s3zipfs.archive.archive import WHOLE_DECODED
+from s3zipfs.archive.raw import WHOLE_DECODED
 from s3zipfs.errors import BadMember, UnsupportedMember
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore

@@ -6,8 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 
-import numpy as np
-
+from s3zipfs.archive.checkpoints import Checkpoints
 from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.decoders import METHODS
 from s3zipfs.archive.faults import Faults
@@ -19,6 +18,7 @@ from s3zipfs.archive.inflate import (
 )
 from s3zipfs.archive.ledger import CrcLedger
 from s3zipfs.archive.metadata import MetadataMembers
+from s3zipfs.archive.raw import WHOLE_STORED, RawMembers, span_of_read
 from s3zipfs.archive.seekable import SeekTable
 from s3zipfs.archive.streaming import StreamReader
 from s3zipfs.archive.streampool import StreamPool
@@ -32,20 +32,6 @@ from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.methods import DEFLATED, STORED, method_name
-from s3zipfs.zipformat.records import (
-    LOCAL_EXTRA_SLACK,
-    MoreNeeded,
-    local_header_span,
-    parse_local_header,
-)
-
-# A compressed member up to this size is decoded whole and verified before its first byte is
-# served; unless its compressed data is larger than any writer makes of that.
-WHOLE_DECODED = 16 << 20
-WHOLE_COMPRESSED = 32 << 20
-# A stored member up to this size is fetched whole when it is read from its start; a larger one,
-# or one entered in the middle, by the ranges that are asked for (a Zarr shard is read that way).
-WHOLE_STORED = 1 << 20
 
 # Bytes of an open archive beside its columns: 15 arrays, a reader, dictionaries (measured over
 # 20,000 archives of three members).
@@ -79,15 +65,14 @@ class Archive:
         self._seeks = seeks
         self._faults = faults
         self._metadata = metadata
-        # Bytes from a local header to its data (30 + n + m, APPNOTE 4.3.7); 0: not read yet.
-        self._data_starts = np.zeros(index.node_count, dtype=np.int32)
+        self._raw = RawMembers(reader, index.node_count)
         self._lock = threading.Lock()  # guards _ledgers
         self._ledgers: OrderedDict[int, CrcLedger] = OrderedDict()
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the archive holds while it is open."""
-        return self.index.nbytes + self._data_starts.nbytes + OVERHEAD
+        return self.index.nbytes + self._raw.nbytes + OVERHEAD
 
     def check_readable(self, number: int) -> Member:
         """The member, where its content can be read at all.
@@ -123,24 +108,27 @@ class Archive:
                 return []
             if (content := self._metadata.content(self.index, member, wait)) is not None:
                 return [content[start:end]]
+            span = span_of_read(member, start, end)
+            if span is None:
+                return self._read_streamed(member, start, end, wait)
             if member.method == STORED:
-                return self._read_stored(member, start, end, wait)
-            if (
-                member.uncompressed_size <= WHOLE_DECODED
-                and member.compressed_size <= WHOLE_COMPRESSED
-            ):
-                return self._read_whole(member, start, end, wait)
-            return self._read_streamed(member, start, end, wait)
+                return self._read_stored(member, span, start, end, wait)
+            return self._read_whole(member, span, start, end, wait)
         except UnsupportedMember as error:
             raise UnsupportedMember(f"{self.info.id}: {error}") from error
         except BadMember as error:
             named = BadMember(f"{self.info.id}: {error}")
             self._faults.remember(self.info.id, number, named)
             self._cache.discard((self.info.id, number))
-            header = member.local_header_offset
-            reach = int(self._data_starts[number]) or local_header_span(member)
-            self._reader.discard(header, header + reach + member.compressed_size)
+            self._raw.discard(member)
             raise named from error
+
+    def checkpoints(self, number: int, wait: Wait) -> Checkpoints | None:
+        """Where reading a large deflated member may begin; None where it was not gone through."""
+        member = self.index.member(number)
+        if member.method != DEFLATED or span_of_read(member, 0, 1) is not None:
+            return None
+        return self._seeks.checkpoints(self.info, member, wait)
 
     def start_reads(self, reads: Iterable[tuple[int, int, int]], *, max_gap: int) -> None:
         """Have what reads `(number, start, end)` need fetched, by few GETs; waits for none of them.
@@ -157,63 +145,16 @@ class Archive:
         if self.index.is_directory(number):
             return []
         member = self.index.member(number)
-        size = member.uncompressed_size
-        end = min(end, size)
-        if member.method != STORED:
-            if size > WHOLE_DECODED or member.compressed_size > WHOLE_COMPRESSED:
-                return []
-            if self._cache.peek((self.info.id, number), start, end) is not None:
-                return []
-            start, end = 0, member.compressed_size
-        elif start == 0 and size <= WHOLE_STORED:
-            end = size
-        header, data = member.local_header_offset, int(self._data_starts[number])
-        if start >= end:
+        end = min(end, member.uncompressed_size)
+        span = span_of_read(member, start, end) if start < end else None
+        if span is None:
             return []
-        if data:
-            return [(header + data + start, header + data + end)]
-        span = local_header_span(member)
-        if start <= WHOLE_STORED:
-            return [(header, header + span + end)]
-        first = header + span - LOCAL_EXTRA_SLACK + start
-        return [(header, header + span), (first, header + span + end)]
+        if member.method != STORED and self._cache.peek((self.info.id, number), start, end):
+            return []
+        return list(self._raw.needed(member, *span))
 
     def _path(self, number: int) -> str:
         return self.index.path(number).decode("utf-8", "backslashreplace")
-
-    # Compressed bytes
-
-    def _read_raw(self, member: Member, start: int, end: int, wait: Wait) -> list[memoryview]:
-        """Bytes `[start, end)` of the member's data as it stands in the object.
-
-        The first read near the start of a member takes its local header in the same request.
-        """
-        header = member.local_header_offset
-        data = int(self._data_starts[member.number])
-        if data:
-            return self._read_data(header + data, member, start, end, wait)
-        limit = self.info.size
-        span = local_header_span(member)
-        reach = span + end if start <= WHOLE_STORED else span
-        until = header + span + member.compressed_size
-        view = joined(self._reader.read(header, min(header + reach, limit), wait, until=until))
-        while isinstance(found := parse_local_header(view, member), MoreNeeded):
-            if header + found.end > limit:
-                raise broken(member, "its local header passes the end of the object")
-            view = joined(self._reader.read(header, header + found.end, wait))
-        data = found
-        if header + data + member.compressed_size > limit:
-            raise broken(member, "its data passes the end of the object")
-        self._data_starts[member.number] = data
-        if data + end <= len(view):
-            return [view[data + start : data + end]]
-        return self._read_data(header + data, member, start, end, wait)
-
-    def _read_data(
-        self, at: int, member: Member, start: int, end: int, wait: Wait
-    ) -> list[memoryview]:
-        """The same where it is known at which offset of the object the data begins."""
-        return self._reader.read(at + start, at + end, wait, until=at + member.compressed_size)
 
     def _check_empty(self, member: Member, wait: Wait) -> None:
         """Data that decodes to nothing, or none at all, as some writers have it."""
@@ -223,21 +164,20 @@ class Archive:
         if size == 0:
             verify(member, 0)
         else:
-            decode_whole(member, joined(self._read_raw(member, 0, size, wait)), wait)
+            decode_whole(member, joined(self._raw.read(member, 0, size, wait)), wait)
 
     # Stored
 
-    def _read_stored(self, member: Member, start: int, end: int, wait: Wait) -> list[memoryview]:
-        size = member.uncompressed_size
-        if start == 0 and size <= WHOLE_STORED:
-            data = joined(self._read_raw(member, 0, size, wait))
-            self._verify_part(member, 0, data)
-            return [data[:end]]
-        parts = self._read_raw(member, start, end, wait)
+    def _read_stored(
+        self, member: Member, span: tuple[int, int], start: int, end: int, wait: Wait
+    ) -> list[memoryview]:
+        parts, at = self._raw.read(member, *span, wait), span[0]
+        if span != (start, end):
+            parts = [joined(parts)]
         for part in parts:
-            self._verify_part(member, start, part)
-            start += len(part)
-        return parts
+            self._verify_part(member, at, part)
+            at += len(part)
+        return parts if span == (start, end) else [parts[0][start - span[0] : end - span[0]]]
 
     def _verify_part(self, member: Member, start: int, data: memoryview) -> None:
         with self._lock:
@@ -254,7 +194,9 @@ class Archive:
 
     # Compressed
 
-    def _read_whole(self, member: Member, start: int, end: int, wait: Wait) -> list[memoryview]:
+    def _read_whole(
+        self, member: Member, span: tuple[int, int], start: int, end: int, wait: Wait
+    ) -> list[memoryview]:
         content = (self.info.id, member.number)
         size = member.uncompressed_size
         while True:
@@ -264,7 +206,7 @@ class Archive:
                 covering, missing = self._cache.claim(content, 0, size, chunk=size)
                 for extent in missing:
                     try:
-                        raw = self._read_raw(member, 0, member.compressed_size, wait)
+                        raw = self._raw.read(member, *span, wait)
                         self._cache.complete(extent, decode_whole(member, joined(raw), wait))
                     except BaseException as error:
                         self._cache.fail(extent, error)
@@ -278,7 +220,7 @@ class Archive:
         content = (self.info.id, member.number)
 
         def read_raw(first: int, last: int, wait: Wait) -> memoryview:
-            return joined(self._read_raw(member, first, last, wait))
+            return joined(self._raw.read(member, first, last, wait))
 
         def keep(at: int, data: memoryview, *, wanted: bool) -> bool:
             return self._cache.keep(content, at, data, wanted=wanted)

@@ -95,6 +95,11 @@ def start_decoder(member: Member, head: memoryview) -> Decoder:
         raise type(error)(f"{_named(member)}: {error}") from error
 
 
+def end_of_feed(member: Member, fed: int) -> int:
+    """Up to where a decoder is given compressed data next, of which it was given `fed` bytes."""
+    return min(fed + FEED, member.compressed_size)
+
+
 class Decoding:
     """One member on its way through its decoder. Used by one thread at a time.
 
@@ -149,7 +154,7 @@ class Decoding:
             wait.check()
             data = memoryview(b"")
             if decoder.needs_input:
-                end = min(self.fed + FEED, member.compressed_size)
+                end = end_of_feed(member, self.fed)
                 if end == self.fed:
                     if decoder.complete:
                         return False

@@ -132,6 +132,10 @@ class Archives:
             held = self._open.get(info.id)
         return None if held is None else held.archive
 
+    def is_index_kept(self, info: ObjectInfo) -> bool:
+        """Whether its index has a file of its own on disk."""
+        return self._indexes.open(info) is not None
+
     def finish_writes(self, wait: Wait) -> None:
         """Wait until the indexes that were loaded are on disk."""
         wait.result(self._fetcher.network.submit(self._finish_writes()))

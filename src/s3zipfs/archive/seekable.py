@@ -123,6 +123,11 @@ class SeekTable:
             freed = sum(self._drop(h) for h in doomed[: max(0, len(self._held) - MEMBERS)])
         self._budget.release(freed)
 
+    def checkpoints(self, info: ObjectInfo, member: Member, wait: Wait) -> Checkpoints | None:
+        """All of them, where they are in memory or on disk."""
+        held = self.get(info, member, wait)
+        return held.checkpoints if held.is_complete else None
+
     # Passes
 
     def job(self, held: _Held) -> IndexingPass | None:
@@ -196,6 +201,26 @@ class SeekTable:
         return freed
 
 
+def plan_resume(
+    checkpoints: Checkpoints, found: Checkpoint, member: Member, end: int
+) -> list[tuple[int, int]]:
+    """The compressed data to read to go on at a checkpoint as far as `end`, a read each.
+
+    The header of its block, where that is needed, and what lies before the next checkpoint.
+    """
+    following = checkpoints.after(end)
+    if following is not None:
+        stop = following.start + 1
+    else:  # the last, or the last so far
+        ratio = member.compressed_size / member.uncompressed_size
+        stop = found.start + FEED + int((end - found.position) * 1.25 * ratio)
+    stop = min(stop, found.start + LARGEST_SPAN, member.compressed_size)
+    if not found.header_bits:
+        return [(found.start, stop)]
+    last = -(-(found.header + found.header_bits) // 8)
+    return [(found.header // 8, last), (found.start, stop)]
+
+
 class MemberSeeks:
     """How streams of one member begin in its middle (`streaming.Seeks`)."""
 
@@ -250,17 +275,8 @@ class MemberSeeks:
     ) -> tuple[Decoding, RawRead]:
         """A decoding from there, and what it needs as far as `end`, fetched at once."""
         member = self._member
-        header = memoryview(b"")
-        if found.header_bits:
-            last = -(-(found.header + found.header_bits) // 8)
-            header = self._read_raw(found.header // 8, last, wait)
-        following = held.checkpoints.after(end)
-        if following is not None:
-            stop = following.start + 1
-        else:  # the last, or the last so far
-            ratio = member.compressed_size / member.uncompressed_size
-            stop = found.start + FEED + int((end - found.position) * 1.25 * ratio)
-        stop = min(stop, found.start + LARGEST_SPAN, member.compressed_size)
+        *headers, (_, stop) = plan_resume(held.checkpoints, found, member, end)
+        header = self._read_raw(*headers[0], wait) if headers else memoryview(b"")
         span = self._read_raw(found.start, stop, wait)
 
         def read_raw(first: int, last: int, wait: Wait) -> memoryview:

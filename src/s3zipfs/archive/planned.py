@@ -1,0 +1,97 @@
+"""What reading an archive asks of the store, found by the code that reads, on no bytes."""
+
+from __future__ import annotations
+
+from s3zipfs.archive.checkpoints import Checkpoints
+from s3zipfs.archive.decoders import HEAD
+from s3zipfs.archive.inflate import end_of_feed
+from s3zipfs.archive.loading import find_directory
+from s3zipfs.archive.metadataplan import MetadataPlan, may_be_metadata
+from s3zipfs.archive.raw import RawMembers, span_of_read
+from s3zipfs.archive.seekable import plan_resume
+from s3zipfs.cache.planned import PlannedGets
+from s3zipfs.cache.reader import ObjectReader
+from s3zipfs.stores.base import ObjectInfo
+from s3zipfs.waiting import Wait
+from s3zipfs.zipformat.index import MemberIndex
+from s3zipfs.zipformat.member import Member
+from s3zipfs.zipformat.methods import DEFLATED
+
+PIECE = 1 << 20  # bytes of a read in order, as the kernel's
+
+_WAIT = Wait(0)  # nothing is waited for
+
+
+class PlannedReads:
+    """Reads of one archive version, one after another, as one process makes them.
+
+    `gets.known` must hold the end of the object and the local headers of what is read.
+    """
+
+    def __init__(self, info: ObjectInfo, index: MemberIndex, gets: PlannedGets) -> None:
+        self._gets = gets
+        self._info = info
+        self._index = index
+        self._reader = ObjectReader(info, gets)
+        self._raw = RawMembers(self._reader, index.node_count)
+
+    async def load_index(self) -> None:
+        """Find and fetch the central directory."""
+        found = await find_directory(self._reader)
+        for start, end in found.pieces():
+            self._gets.get_once(self._info.id, start, end)
+
+    def read_metadata(self, numbers: list[int], *, most: int) -> None:
+        """Read these members, which are metadata by their names. `most`: see `MetadataPlan`."""
+        plan = MetadataPlan(self._index, self._info.size, most=most)
+        for number in numbers:
+            member = self._index.member(number)
+            if not may_be_metadata(member):
+                self.read_whole(member)
+                continue
+            coming, groups = plan.read(number)
+            for group in groups:
+                self._gets.get_once(self._info.id, group.start, group.end)
+            if coming is None:
+                self.read_whole(member)
+
+    def read_whole(self, member: Member) -> None:
+        """Read all of it, in order."""
+        size = member.uncompressed_size
+        if size and span_of_read(member, 0, size) is None:
+            self._raw.read(member, 0, min(HEAD, member.compressed_size), _WAIT)
+            self._feed(member)
+            return
+        for start in range(0, size, PIECE):
+            span = span_of_read(member, start, min(start + PIECE, size))
+            if span is not None:
+                self._raw.read(member, *span, _WAIT)
+            if span == (0, member.compressed_size):
+                return  # all of it was verified, and is kept
+
+    def read_part(
+        self, member: Member, start: int, end: int, checkpoints: Checkpoints | None
+    ) -> None:
+        """Read `[start, end)` at once.
+
+        Of a large compressed member without checkpoints: all of it, since it is gone through.
+        """
+        span = span_of_read(member, start, end)
+        if span is not None:
+            self._raw.read(member, *span, _WAIT)
+            return
+        found = None if checkpoints is None else checkpoints.before(start)
+        if checkpoints is None or found is None:
+            if member.method != DEFLATED:
+                self._raw.read(member, 0, min(HEAD, member.compressed_size), _WAIT)
+            self._feed(member)
+            return
+        for needed in plan_resume(checkpoints, found, member, end):
+            self._raw.read(member, *needed, _WAIT)
+
+    def _feed(self, member: Member) -> None:
+        """Give all of it to a decoder, from its start."""
+        fed = 0
+        while fed < member.compressed_size:
+            fed, start = end_of_feed(member, fed), fed
+            self._raw.read(member, start, fed, _WAIT)
