@@ -124,6 +124,7 @@ def test_the_wheel_holds_the_package_and_what_belongs_to_the_system(built: Built
     assert {name for name in files if name.startswith("s3zipfs/")} == {
         *modules,
         "s3zipfs/py.typed",
+        "s3zipfs/telemetry/page.html",
     }
     shared = f"s3zipfs-{__version__}.data/data/"
     expected = {str(place) for _, place in shared_files()}

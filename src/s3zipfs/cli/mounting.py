@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import logging
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3zipfs import __version__
 from s3zipfs.cli import background, logs
 from s3zipfs.cli.aliases import check_alias, is_remote
 from s3zipfs.cli.errors import is_expected, line_of
@@ -134,24 +131,34 @@ def _serve(
     # The store's libraries take most of a second, which the command that waits need not spend as
     # well, nor `umount`.
     from s3zipfs.build import build_tree  # noqa: PLC0415
+    from s3zipfs.cli import monitoring  # noqa: PLC0415
     from s3zipfs.fuse.guard import CrawlGuard  # noqa: PLC0415
     from s3zipfs.fuse.ledger import Ledger  # noqa: PLC0415
     from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
     from s3zipfs.fuse.operations import Operations  # noqa: PLC0415
 
+    listening = monitoring.listen(settings.metrics)
     built = build_tree(
         settings, settings.sources, kept=KEPT, reread=lambda: command_line.load().settings
     )
     with contextlib.closing(built) as tree:
-        tree.publish({"status.json": _status_of(mounting.plan, settings)})
+        ledger = Ledger()
+        guard = CrawlGuard(tree, ledger, settings)
+        operations = Operations(tree, Shown.of(settings), ledger, guard, timeout=settings.timeout)
+        monitoring.start(
+            tree,
+            operations,
+            ledger,
+            listening,
+            mountpoint=mounting.plan.path,
+            sources=[_url(each.url) for each in settings.sources],
+        )
         _check(tree, settings, notifier)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a
         # read of 1 GiB, and an eighth of what Python took of it).
         gc.freeze()
-        ledger = Ledger()
-        guard = CrawlGuard(tree, ledger, settings)
         serve(
-            Operations(tree, Shown.of(settings), ledger, guard, timeout=settings.timeout),
+            operations,
             mounting,
             notifier,
             on_ready=on_ready,
@@ -159,23 +166,6 @@ def _serve(
         )
         tree.flush(FLUSH_SECONDS)
         end_process(0)
-
-
-def _status_of(plan: Plan, settings: Settings) -> Callable[[], bytes]:
-    began, ticks = datetime.now(UTC), time.monotonic()
-
-    def status() -> bytes:
-        told = {
-            "version": __version__,
-            "pid": os.getpid(),
-            "mountpoint": os.fspath(plan.path),
-            "sources": [_url(each.url) for each in settings.sources],
-            "started": began.isoformat(timespec="seconds"),
-            "uptime_seconds": round(time.monotonic() - ticks, 3),
-        }
-        return f"{json.dumps(told)}\n".encode()
-
-    return status
 
 
 def _check(tree: Tree, settings: Settings, notifier: Notifier) -> None:

@@ -44,6 +44,7 @@ _OWN_METAVARS = {
     "cache_dir": "DIR",
     "uid": "USER",
     "gid": "GROUP",
+    "metrics": "HOST:PORT",
 }
 
 

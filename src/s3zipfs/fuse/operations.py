@@ -87,7 +87,7 @@ class Operations:
         self.crew = Crew(most=MAX_THREADS, waiting=MAX_WAITING)
         self._stopping = False
         self._under_way = UnderWay()
-        self._meters: dict[str, OperationMeter] = {}  # by kind; none is added later
+        self._meters: dict[str, OperationMeter] = {}  # by kind; filled by `handlers`
         self._invalidations = Invalidations(self._under_way)
         self._watchdog = Watchdog(self._under_way, timeout=timeout)
         self.initialised = threading.Event()  # the kernel's INIT was answered
@@ -131,7 +131,7 @@ class Operations:
     def figures(self) -> DoorFigures:
         """What was asked until now."""
         return DoorFigures(
-            operations={kind: meter.read() for kind, meter in self._meters.items()},
+            operations={kind: meter.read() for kind, meter in dict(self._meters).items()},
             under_way=len(self._under_way),
             open_directories=len(self._directories),
             inodes=len(self._inodes),

@@ -20,7 +20,13 @@ from s3zipfs.settings.model import (
 )
 from s3zipfs.settings.mountwords import MountWords, parse_words
 from s3zipfs.settings.urls import SCHEMES, Place, checked_endpoint, parse_source
-from s3zipfs.settings.values import DEFAULT_CACHE_SIZE, NOWHERE, absolute, parse_size
+from s3zipfs.settings.values import (
+    DEFAULT_CACHE_SIZE,
+    NOWHERE,
+    absolute,
+    host_and_port,
+    parse_size,
+)
 
 __all__ = [
     "DEFAULT_CACHE_SIZE",
@@ -42,6 +48,7 @@ __all__ = [
     "all_names",
     "checked_endpoint",
     "environment_without_files",
+    "host_and_port",
     "kind_of",
     "load",
     "load_settings",

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from s3zipfs.settings.values import (
     DEFAULT_CACHE_SIZE,
+    Address,
     BlockCacheSize,
     DirectoryName,
     EndpointUrl,
@@ -220,6 +221,11 @@ class MountSettings(BaseModel):
     log_file: File = Field(default=None, description="log there")
     log_format: Literal["text", "json"] = Field(
         default="text", description="lines for people (default), or a JSON object each"
+    )
+    metrics: Address | None = Field(
+        default=None,
+        description="HOST:PORT at which Prometheus (/metrics) and browsers (/) are told how the "
+        "mount does; 127.0.0.1 is for the users of this machine, and nobody has to log in",
     )
     retry: float = Field(
         default=0.0,

@@ -126,6 +126,28 @@ def bits_of(value: Any) -> Any:
     return int(value, 8)
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The two parts of an address at which to listen: `127.0.0.1:9100`, `[::1]:9100`.
+
+    Raises:
+        ValueError: it is none; says what one looks like.
+    """
+    host, _, port = address.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if is_bracketed else host
+    is_port = port.isascii() and port.isdecimal() and int(port) < 1 << 16
+    if not is_port or not bare or ((":" in bare) != is_bracketed):
+        raise ValueError(
+            f"{address!r} is no address to listen at; give HOST:PORT, as 127.0.0.1:9100"
+        )
+    return bare, int(port)
+
+
+def _address(value: str) -> str:
+    host_and_port(value)
+    return value
+
+
 DEFAULT_CACHE_SIZE = 10 << 30
 
 File = Annotated[Path | None, BeforeValidator(_path)]
@@ -136,6 +158,7 @@ BlockCacheSize = Annotated[
 ]
 SourceUrl = Annotated[str, AfterValidator(checked_source)]
 EndpointUrl = Annotated[str, AfterValidator(checked_endpoint)]
+Address = Annotated[str, AfterValidator(_address)]
 Uid = Annotated[int | None, BeforeValidator(uid_of)]
 Gid = Annotated[int | None, BeforeValidator(gid_of)]
 Mode = Annotated[int | None, BeforeValidator(bits_of)]
