@@ -43,7 +43,7 @@ check: $(VENV) ## ruff, mypy, import contracts, dependencies, shell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
-	$(BIN)/shellcheck .ci/run scripts/*.sh
+	$(BIN)/shellcheck .ci/run scripts/*.sh examples/*.sh
 
 bench: $(VENV) $(RATARMOUNT_ENV) tools ## the figures beside the peers', into docs/benchmarks (ROW= for some of them)
 	@scripts/bootstrap-system.sh fusermount3:fuse3
@@ -51,7 +51,7 @@ bench: $(VENV) $(RATARMOUNT_ENV) tools ## the figures beside the peers', into do
 	@PYTHONPATH=scripts $(BIN)/python benchmarks $(ROW)
 
 docs: $(DOCS_ENV) ## the documentation as a site, into site/; it needs no network to be read
-	@NO_MKDOCS_2_WARNING=1 .tools/env-docs/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 .tools/env-docs/bin/mkdocs build --strict
 	@echo "docs: open site/index.html"
 
 pictures: $(VENV) tools ## the README's picture, from a real run, and its table of figures

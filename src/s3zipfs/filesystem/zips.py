@@ -44,9 +44,12 @@ class ZipFileSystem(ReadOnlyFileSystem):
             and the credentials are taken, and the zip is read by our own connections; of all
             others the bytes.
         mode: "r".
-        target_protocol, target_options: of the filesystem that opens `fo`, where it is a string.
-        compression, allowZip64, compresslevel: as fsspec has them; they are about writing.
-        options: `s3zipfs.settings.Settings` by name (`timeout`, `memory`, `encoding`, …), or
+        target_protocol: of the filesystem that opens `fo`, where it is a string.
+        target_options: its options.
+        compression: as fsspec has it; about writing, as the next two.
+        allowZip64: as fsspec has it.
+        compresslevel: as fsspec has it.
+        **options: `s3zipfs.settings.Settings` by name (`timeout`, `memory`, `encoding`, …), or
             fsspec's own.
 
     Raises:
