@@ -231,6 +231,9 @@ def print_how_to_stop(folder: Path, server: S3Server) -> None:
     assert server.process is not None
     mountpoint = shlex.quote(str(folder / "mnt"))
     folders = shlex.join([str(folder), str(server.folder)])
+    print("\nFor the scripts of examples/:")
+    print(f"  export AWS_ENDPOINT_URL={server.endpoint}", end=" ")
+    print(f"AWS_ACCESS_KEY_ID={server.access_key} AWS_SECRET_ACCESS_KEY={server.secret_key}")
     print(f"\nStill mounted: {mountpoint}, from {server.endpoint}. To end it:")
     print(f"  {shlex.quote(str(BIN / 's3zipfs'))} umount {mountpoint}")
     print(f"  kill {server.process.pid} && rm -r {folders}")
