@@ -50,6 +50,14 @@ def test_a_wait_is_interrupted_within_the_polling_time() -> None:
     assert time.monotonic() - start < 5
 
 
+def test_a_pause_passes_and_is_interrupted_as_any_wait() -> None:
+    Wait(60).pause(0.01)
+    interrupted = threading.Event()
+    threading.Timer(0.05, interrupted.set).start()
+    with pytest.raises(Interrupted):
+        Wait(0.001, interrupted.is_set).pause(3600)
+
+
 def test_who_says_that_it_is_interrupted_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "SELDOM_SECONDS", 3600.0)
     interrupted = threading.Event()
