@@ -1,4 +1,4 @@
-"""What mkdocs is told beside `mkdocs.yml`: README and changelog are pages, all is at hand offline.
+"""What mkdocs is told beside `mkdocs.yml`: README, changelog and examples are pages, all offline.
 
 Run by mkdocs (`hooks:`), in an environment where this project is not installed.
 """
@@ -13,24 +13,35 @@ from mkdocs.exceptions import PluginError  # type: ignore[import-not-found,unuse
 from mkdocs.structure.files import File  # type: ignore[import-not-found,unused-ignore]
 
 ROOT = Path(__file__).resolve().parent.parent
-_MADE = {"index.md": "README.md", "CHANGELOG.md": "CHANGELOG.md", "LICENSE.txt": "LICENSE"}
+_CALLED = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md", "LICENSE": "LICENSE.txt"}
 _FETCHED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="?(https?:[^"\s>]+)')
 _STYLED = re.compile(r'<link\b(?=[^>]*rel="?(?:stylesheet|preload|preconnect))[^>]*(https?:)')
+_INTO_DOCS = re.compile(r'(\]\(|src=")((?:\.\./)*)docs/')
+_TO_THE_TOP = re.compile(r"\]\(((?:\.\./)*)(README\.md|LICENSE)(?=[)#])")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """The files at the top of the repository, with their links as seen from docs/."""
-    for name, source in _MADE.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        files.append(File.generated(config, name, content=_as_seen_from_docs(text)))
+    """The files at the top of the repository and the examples stand beside those of docs/."""
+    made = {name: ROOT / source for source, name in _CALLED.items()}
+    examples = sorted(path for path in (ROOT / "examples").iterdir() if path.is_file())
+    made |= {f"examples/{path.name}": path for path in examples}
+    for name, path in made.items():
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".md":
+            text = _INTO_DOCS.sub(r"\1\2", text)
+            text = _TO_THE_TOP.sub(lambda at: f"]({at[1]}{_CALLED[at[2]]}", text)
+        files.append(File.generated(config, name, content=text))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to what is above docs/ lead to the pages that stand for it."""
-    for name, source in _MADE.items():
-        markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(source)}", rf"](\1{name}", markdown)
-    return markdown
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """What is above docs/ in the repository is beside it in the site."""
+    if page.file.abs_src_path is None:  # made here
+        return markdown
+    markdown = re.sub(
+        r"\]\(((?:\.\./)*)\.\./(?=README|CHANGELOG|LICENSE|examples/)", r"](\1", markdown
+    )
+    return _TO_THE_TOP.sub(lambda at: f"]({at[1]}{_CALLED[at[2]]}", markdown)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
@@ -39,8 +50,3 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
     if found is not None:
         raise PluginError(f"{page.file.src_uri}: fetches {found[1]}")
     return output
-
-
-def _as_seen_from_docs(text: str) -> str:
-    text = re.sub(r"\]\(docs/", "](", text).replace('src="docs/', 'src="')
-    return text.replace("](LICENSE)", "](LICENSE.txt)")

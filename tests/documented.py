@@ -37,8 +37,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """README and all of docs/, relative to the repository."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """The READMEs and all of docs/, relative to the repository."""
+    found = [ROOT / "README.md", ROOT / "examples" / "README.md"]
+    found += sorted((ROOT / "docs").rglob("*.md"))
     return [page.relative_to(ROOT) for page in found]
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 200
 # Leaves behind what the commands before it have changed.
 _SHELL = 'set -eu\n{}\nenv -0 > "$PAGE_STATE"; pwd > "$PAGE_STATE.folder"\n'
 

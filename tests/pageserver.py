@@ -19,7 +19,7 @@ import demo as demonstration
 import documented
 from environments import Environment, skip_without
 from s3clients import make_s3client
-from s3server import S3Server
+from s3server import S3Server, find_minio
 
 SECONDS = 300  # for a page
 PROFILES = ("lab", "there")
@@ -104,6 +104,7 @@ class PageServer:
             "AWS_SECRET_ACCESS_KEY=…": f"AWS_SECRET_ACCESS_KEY={server.secret_key}",
             "/etc/s3zipfs/": f"{home}/etc/",
             "/home/me": str(home),
+            " examples/": f" {documented.ROOT}/examples/",
             "BUCKET": demonstration.BUCKET,
             "NAME": "lab",
         }
@@ -168,6 +169,8 @@ def _mounted_below(folder: Path) -> list[Path]:
 @contextmanager
 def serve_pages(folder: Path, certificates: Path) -> Iterator[PageServer]:
     """A server of its own, since pages name its bucket; the demo's archives are in it."""
+    if find_minio() is None:
+        skip_without("the pages speak of a store with TLS: a MinIO ('make tools' builds one)")
     certificate = certificates / "ca.crt"
     with S3Server.start(own=True) as server, S3Server.start(certs_dir=certificates) as tls:
         demonstration.fill_bucket(server, folder)
