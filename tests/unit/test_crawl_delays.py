@@ -49,7 +49,7 @@ def test_no_more_than_some_wait_at_once_and_the_others_go_on_undelayed() -> None
         oid = ObjectId("http://127.0.0.1:9000", "lab", f"{number}.zip", '"1"')
         header = (0, 0, 1, (number + 1) << 32, 0, 0, 7, 0)
         request = Request(cast("Any", None), header, memoryview(b""))
-        request.account = ledger.count(7)
+        request.account = ledger.count(7, 1000.0)
         guard.list(request, Member(ObjectInfo(oid, 10, 0.0), 0), cast("Any", wait))
 
     for number in range(100):

@@ -58,24 +58,24 @@ def test_threads_count_for_their_process(world: World, ledger: Ledger) -> None:
     process = Process(7, 1, "reader")
     world.processes = {7: process, 8: process}
     for thread in (7, 8, 8, 9):
-        ledger.count(thread)
+        ledger.count(thread, ledger.clock())
     assert told(ledger) == {7: ("reader", 3), 9: ("p9", 1)}
 
 
 def test_a_thread_is_asked_after_once_a_second(world: World, ledger: Ledger) -> None:
     for _ in range(100):
-        ledger.count(7)
+        ledger.count(7, ledger.clock())
     assert world.asked == 1
     world.now += ledgers.BELIEVED + 0.1
-    ledger.count(7)
+    ledger.count(7, ledger.clock())
     assert world.asked == 2
 
 
 def test_a_number_that_is_used_again_is_another_process(world: World, ledger: Ledger) -> None:
-    ledger.count(7)
+    ledger.count(7, ledger.clock())
     world.processes[7] = Process(7, 2, "next")
     world.now += ledgers.BELIEVED + 0.1
-    ledger.count(7)
+    ledger.count(7, ledger.clock())
     assert sorted((each.name, each.operations) for each in ledger.snapshot()) == [
         ("next", 1),
         ("p7", 1),
@@ -84,7 +84,7 @@ def test_a_number_that_is_used_again_is_another_process(world: World, ledger: Le
 
 def test_exec_changes_the_name_and_the_judgement(world: World, ledger: Ledger) -> None:
     ledger.judge_by(lambda process: 0.0 if process.name == "updatedb" else math.inf)
-    assert ledger.count(7).limit == math.inf
+    assert ledger.count(7, ledger.clock()).limit == math.inf
     world.processes[7] = Process(7, 1, "updatedb")
     assert ledger.identify(7).limit == 0.0
     assert told(ledger) == {7: ("updatedb", 1)}
@@ -92,7 +92,7 @@ def test_exec_changes_the_name_and_the_judgement(world: World, ledger: Ledger) -
 
 def test_all_that_is_told_of_a_process(world: World, ledger: Ledger) -> None:
     ledger.judge_by(lambda _process: 1)
-    account = ledger.count(7)
+    account = ledger.count(7, ledger.clock())
     account.bytes_given(100)
     account.bytes_given(20)
     open_archive(ledger, account, 1)
@@ -113,7 +113,7 @@ def test_all_that_is_told_of_a_process(world: World, ledger: Ledger) -> None:
 
 
 def test_requests_count_for_whom_a_thread_works(ledger: Ledger) -> None:
-    one, other = ledger.count(1), ledger.count(2)
+    one, other = ledger.count(1, ledger.clock()), ledger.count(2, ledger.clock())
 
     def work(account: Account, count: int) -> None:
         work_for(account)
@@ -133,7 +133,7 @@ def test_requests_count_for_whom_a_thread_works(ledger: Ledger) -> None:
 def test_the_busiest_come_first_and_only_so_many(ledger: Ledger) -> None:
     for thread in range(30):
         for _ in range(thread):
-            ledger.count(thread)
+            ledger.count(thread, ledger.clock())
     assert [each.pid for each in ledger.snapshot(3)] == [29, 28, 27]
 
 
@@ -143,7 +143,7 @@ def test_processes_that_are_gone_for_long_are_forgotten(
     monkeypatch.setattr(ledgers, "MOST_PROCESSES", 10)
     monkeypatch.setattr(ledgers, "MOST_THREADS", 5)
     for thread in range(1000):
-        open_archive(ledger, ledger.count(thread), thread)
+        open_archive(ledger, ledger.count(thread, ledger.clock()), thread)
     assert {each.pid for each in ledger.snapshot(100)} == set(range(990, 1000))
     assert len(ledger._threads) == 5
     assert ledger._archives == 10
@@ -153,7 +153,7 @@ def test_archives_are_remembered_up_to_a_number_for_all_together(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledgers, "MOST_ARCHIVES", 10)
-    one, other = ledger.count(1), ledger.count(2)
+    one, other = ledger.count(1, ledger.clock()), ledger.count(2, ledger.clock())
     for archive in range(8):
         open_archive(ledger, one, archive)
     for archive in range(8):
@@ -201,7 +201,7 @@ def test_nobody_is_never_judged() -> None:
 
 
 def test_no_judgement_is_an_endless_limit(ledger: Ledger) -> None:
-    account = ledger.count(7)
+    account = ledger.count(7, ledger.clock())
     for archive in range(2000):
         open_archive(ledger, account, archive)
     assert ledger.snapshot()[0].state == "free"

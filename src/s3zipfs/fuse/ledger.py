@@ -100,13 +100,10 @@ class Ledger:
             for account in self._accounts.values():
                 account.limit = limit_of(account.process)
 
-    def count(self, thread: int) -> Account:
-        """The account of a thread's process, with one operation more."""
+    def count(self, thread: int, now: float) -> Account:
+        """The account of a thread's process, with one operation more; `now` by the clock."""
         found = self._threads.get(thread)
-        if found is None or found.until < self.clock():
-            account = self.identify(thread)
-        else:
-            account = found.account
+        account = found.account if found and now <= found.until else self.identify(thread)
         with self.lock:
             account.operations += 1
         return account

@@ -146,10 +146,10 @@ class Operations:
             request.fail(number)
 
         def handler(request: Request) -> None:
-            self._under_way.begin(name, request.inode)
+            began = self._under_way.begin(name, request.inode)
             try:
                 try:
-                    request.account = self._ledger.count(request.pid)
+                    request.account = self._ledger.count(request.pid, began)
                     work_for(request.account)
                     perform(request)
                 except S3ZipError as error:

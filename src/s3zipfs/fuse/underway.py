@@ -31,11 +31,13 @@ class UnderWay:
         """How many there are."""
         return len(self._operations)
 
-    def begin(self, name: str, inode: int) -> None:
-        """This thread has a request to answer."""
-        operation = Operation(name, inode, self.clock())
+    def begin(self, name: str, inode: int) -> float:
+        """This thread has a request to answer; when it began, by the clock."""
+        began = self.clock()
+        operation = Operation(name, inode, began)
         with self._lock:  # entered by its Condition it takes three times as long
             self._operations[threading.get_ident()] = operation
+        return began
 
     def end(self) -> float:
         """It was answered; the seconds that it took."""
