@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ _server_keys: dict[str, str] = {}  # of a server given by S3ZIPFS_TEST_ENDPOINT
 def pytest_configure(config: pytest.Config) -> None:
     if _is_controller(config):
         return  # it runs no test, and its workers have its environment
+    # Who is started in the background by a shell ignores SIGINT, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name in KEPT or not (name.startswith(FOREIGN) or name.upper() in PROXIES):
             continue
