@@ -20,6 +20,7 @@ from s3zipfs.cli.logs.formats import is_journal
 _MODULES = {
     "mount": "s3zipfs.cli.mounting",
     "umount": "s3zipfs.cli.mounting",
+    "status": "s3zipfs.cli.status",
     "ls": "s3zipfs.cli.listing",
     "cat": "s3zipfs.cli.reading",
     "check": "s3zipfs.cli.checking",
