@@ -176,7 +176,7 @@ def test_indexers_are_let_into_nothing_by_the_names_that_the_kernel_cuts(name: s
 
 @pytest.mark.parametrize("name", ["find", "python3", "tumblerd", "my-updatedb", "baloo"])
 def test_others_are_let_into_so_many(name: str) -> None:
-    assert limit(name) == 500
+    assert limit(name) == 1000
     assert limit(name, crawl_limit=3) == 3
 
 

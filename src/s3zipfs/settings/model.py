@@ -205,7 +205,7 @@ class MountSettings(BaseModel):
         "none",
     )
     crawl_limit: int = Field(
-        default=500,
+        default=1000,
         ge=1,
         description="archives that a process may list and not read, before further ones open "
         "later; twice as many, and no further one opens for it (EACCES)",
