@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from s3zipfs.archive.checkpoints import Checkpoints
 from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.decoders import METHODS
 from s3zipfs.archive.faults import Faults
@@ -122,13 +121,6 @@ class Archive:
             self._cache.discard((self.info.id, number))
             self._raw.discard(member)
             raise named from error
-
-    def checkpoints(self, number: int, wait: Wait) -> Checkpoints | None:
-        """Where reading a large deflated member may begin; None where it was not gone through."""
-        member = self.index.member(number)
-        if member.method != DEFLATED or span_of_read(member, 0, 1) is not None:
-            return None
-        return self._seeks.checkpoints(self.info, member, wait)
 
     def start_reads(self, reads: Iterable[tuple[int, int, int]], *, max_gap: int) -> None:
         """Have what reads `(number, start, end)` need fetched, by few GETs; waits for none of them.

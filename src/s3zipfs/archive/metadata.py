@@ -23,7 +23,6 @@ from isal import isal_zlib
 from s3zipfs.archive.inflate import decode_whole, verify
 from s3zipfs.archive.metadataplan import Group, MetadataPlan, may_be_metadata
 from s3zipfs.budget import MemoryBudget
-from s3zipfs.cache.extents import joined
 from s3zipfs.cache.reader import Fetcher
 from s3zipfs.errors import BadMember, DeadlineExceeded, S3ZipError
 from s3zipfs.stores.base import ObjectId, ObjectInfo
@@ -178,7 +177,7 @@ class MetadataMembers:
         oid = self._info.id
         try:
             with self._table.holding(group.end - group.start):
-                data, is_new = await self._get(group)
+                data, is_new = await self._fetcher.get_once(oid, group.start, group.end)
                 contents = await asyncio.to_thread(_contents, index, group, data)
             self._table.keep(oid, contents)
             # What holds a damaged member is not kept: the wire may have done it.
@@ -193,13 +192,6 @@ class MetadataMembers:
         finally:
             group.here.set_result(None)
         return True
-
-    async def _get(self, group: Group) -> tuple[memoryview, bool]:
-        """The bytes of a group, and whether they came from the store."""
-        oid, start, end = self._info.id, group.start, group.end
-        if (parts := self._fetcher.cache.peek(oid, start, end)) is not None:
-            return joined(parts), False
-        return await self._fetcher.get_once(oid, start, end)
 
 
 def _contents(index: MemberIndex, group: Group, data: memoryview) -> dict[int, bytes]:

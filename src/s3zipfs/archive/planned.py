@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from s3zipfs.archive.checkpoints import Checkpoints
 from s3zipfs.archive.decoders import HEAD
 from s3zipfs.archive.inflate import end_of_feed
@@ -22,14 +24,29 @@ PIECE = 1 << 20  # bytes of a read in order, as the kernel's
 _WAIT = Wait(0)  # nothing is waited for
 
 
+def read_object(info: ObjectInfo, gets: PlannedGets, start: int, end: int) -> None:
+    """Read `[start, end)` of an object that is no archive, in order."""
+    reader = ObjectReader(info, gets)
+    for at in range(start, end, PIECE):
+        reader.read(at, min(at + PIECE, end), _WAIT)
+
+
 class PlannedReads:
     """Reads of one archive version, one after another, as one process makes them.
 
-    `gets.known` must hold the end of the object and the local headers of what is read.
+    `gets` must know the end of the object; `learn` is to tell it the local header of a member that
+    is about to be read.
     """
 
-    def __init__(self, info: ObjectInfo, index: MemberIndex, gets: PlannedGets) -> None:
+    def __init__(
+        self,
+        info: ObjectInfo,
+        index: MemberIndex,
+        gets: PlannedGets,
+        learn: Callable[[Member], object],
+    ) -> None:
         self._gets = gets
+        self._learn = learn
         self._info = info
         self._index = index
         self._reader = ObjectReader(info, gets)
@@ -57,6 +74,7 @@ class PlannedReads:
 
     def read_whole(self, member: Member) -> None:
         """Read all of it, in order."""
+        self._learn(member)
         size = member.uncompressed_size
         if size and span_of_read(member, 0, size) is None:
             self._raw.read(member, 0, min(HEAD, member.compressed_size), _WAIT)
@@ -76,6 +94,9 @@ class PlannedReads:
 
         Of a large compressed member without checkpoints: all of it, since it is gone through.
         """
+        if start >= end:
+            return
+        self._learn(member)
         span = span_of_read(member, start, end)
         if span is not None:
             self._raw.read(member, *span, _WAIT)

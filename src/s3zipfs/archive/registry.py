@@ -12,10 +12,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from s3zipfs.archive.archive import Archive
+from s3zipfs.archive.checkpoints import Checkpoints
 from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.faults import Faults
 from s3zipfs.archive.loading import LoadGate, Progress, load_index
 from s3zipfs.archive.metadata import MetadataMembers, MetadataTable
+from s3zipfs.archive.raw import span_of_read
 from s3zipfs.archive.seekable import SeekTable
 from s3zipfs.archive.streampool import StreamPool
 from s3zipfs.budget import MemoryBudget
@@ -29,6 +31,8 @@ from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.telemetry.loads import LoadMeter, Origin
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
+from s3zipfs.zipformat.member import Member
+from s3zipfs.zipformat.methods import DEFLATED
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +139,12 @@ class Archives:
     def is_index_kept(self, info: ObjectInfo) -> bool:
         """Whether its index has a file of its own on disk."""
         return self._indexes.open(info) is not None
+
+    def checkpoints(self, info: ObjectInfo, member: Member, wait: Wait) -> Checkpoints | None:
+        """Where reading a large deflated member may begin; None where it was not gone through."""
+        if member.method != DEFLATED or span_of_read(member, 0, 1) is not None:
+            return None
+        return self._seeks.checkpoints(info, member, wait)
 
     def finish_writes(self, wait: Wait) -> None:
         """Wait until the indexes that were loaded are on disk."""

@@ -15,7 +15,7 @@ class PlannedGets:
     Args:
         cache: of its own, as large as that of the reader whose GETs are planned.
         disk: what is on it is not asked for; None: nothing is.
-        known: bytes of the object, each with where they begin; no two overlap.
+        known: bytes of the object, each with where they begin; may grow.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class PlannedGets:
         """See `Fetches`: there is nothing on disk."""
 
     def get_once(self, oid: ObjectId, start: int, end: int) -> None:
-        """As `Fetcher.get_once` does: all of it, unless all of it is on disk."""
-        if self._gaps(oid, start, end):
+        """As `Fetcher.get_once` does: all of it, unless all of it is in memory or on disk."""
+        if self.cache.peek(oid, start, end) is None and self._gaps(oid, start, end):
             self.gets.append((start, end))
 
     def _gaps(self, oid: ObjectId, start: int, end: int) -> tuple[tuple[int, int], ...]:

@@ -131,6 +131,8 @@ class Fetcher:
 
     async def get_once(self, oid: ObjectId, start: int, end: int) -> tuple[memoryview, bool]:
         """Bytes that are not to be kept in memory, and whether the store was asked for them."""
+        if (parts := self.cache.peek(oid, start, end)) is not None:
+            return joined(parts), False
         if self.disk.keeps:
             held = await asyncio.to_thread(self.disk.look, oid, start, end)
             if held is not None and not held.gaps:

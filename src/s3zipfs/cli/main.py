@@ -26,6 +26,7 @@ _MODULES = {
     "check": "s3zipfs.cli.checking",
     "tree": "s3zipfs.cli.tree",
     "warm": "s3zipfs.cli.warming",
+    "explain": "s3zipfs.cli.explaining",
     "refs": "s3zipfs.cli.references",
     "cache": "s3zipfs.cli.caching",
     "config": "s3zipfs.cli.configuring",
