@@ -19,7 +19,7 @@ from rich.text import Text
 from s3server import REPOSITORY, S3Server
 
 PICTURE = REPOSITORY / "docs" / "images" / "demo.svg"
-COLUMNS = 114
+COLUMNS = 100
 COMMANDS = (
     "s3zipfs mount s3://demo ~/mnt",
     "ls -C ~/mnt ~/mnt/climate.zarr.zip",

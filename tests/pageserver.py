@@ -88,7 +88,7 @@ class PageServer:
                 client.delete_object(Bucket=demonstration.BUCKET, Key=each["Key"])
 
     def _words(self, home: Path) -> Mapping[str, str]:
-        """What stands for what, the longer first."""
+        """What stands for what; they are put in in this order."""
         server = self.server
         return {
             "https://minio.example.org:9000": server.endpoint,
