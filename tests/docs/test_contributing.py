@@ -13,6 +13,8 @@ from pathlib import Path
 
 import documented
 
+from s3zipfs.tree.tree import Tree
+
 ROOT = documented.ROOT
 PAGE = (ROOT / "docs" / "contributing.md").read_text()
 NUMBER = 0xFF01
@@ -25,7 +27,9 @@ def section(title: str) -> str:
 def test_a_method_that_is_added_as_described_is_read(tmp_path: Path) -> None:
     package = tmp_path / "s3zipfs"
     shutil.copytree(ROOT / "src" / "s3zipfs", package)
-    number, decoder, line = (each.text for each in documented.blocks(section(METHOD)))
+    number, decoder, line = (
+        each.text for each in documented.blocks(section("A new compression method"))
+    )
     extend(package / "zipformat" / "methods.py", number)
     importing = f"from s3zipfs.zipformat.methods import {number.partition(':')[0]}\n"
     extend(package / "archive" / "decoders.py", f"{importing}\n{decoder}\n{line}")
@@ -48,7 +52,12 @@ def test_a_method_that_is_added_as_described_is_read(tmp_path: Path) -> None:
     assert done.stdout == content
 
 
-METHOD = "A new compression method"
+def test_a_door_is_told_of_calls_that_a_tree_has() -> None:
+    told = re.search(r"calls (`.+?`), each\s", section("A new door"))
+    assert told is not None
+    names = re.findall(r"`(\w+)`", told[1])
+    assert len(names) > 3
+    assert all(callable(getattr(Tree, name)) for name in names)
 
 
 def extend(file: Path, text: str) -> None:
