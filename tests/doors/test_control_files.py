@@ -43,7 +43,7 @@ def world(tmp_path: Path, s3server: S3Server, s3client: Any, bucket: str) -> Ite
     s3client.put_object(Bucket=bucket, Key="x.zip", Body=ARCHIVE)
     s3client.put_object(Bucket=bucket, Key="deep/y.zip", Body=ARCHIVE)
     s3client.put_object(Bucket=bucket, Key="plain.txt", Body=b"plain\n")
-    with Mount(tmp_path / "mnt", s3server, [f"s3://{bucket}"], "--ttl", "1") as mounted:
+    with Mount(tmp_path / "mnt", s3server, [f"s3://{bucket}"], "--ttl", "3600") as mounted:
         yield World(mounted, bucket, s3client)
 
 
@@ -160,7 +160,7 @@ def read_on(descriptor: int) -> None:
 
 
 def reads(path: Path, content: bytes) -> bool:
-    """Whether a new open of it gives that; it may be believed to be the old one for the TTL."""
+    """Whether a new open of it gives that, as it does once the kernel was told of the new one."""
     try:
         return path.read_bytes() == content
     except OSError as error:

@@ -10,7 +10,15 @@ import pytest
 from rich.console import Console, RenderableType
 
 from s3zipfs.cli import status as command
-from s3zipfs.cli.statusview import Look, MountState, hit_rate, overview, page, parse_status
+from s3zipfs.cli.statusview import (
+    Look,
+    MountState,
+    ahead_used,
+    answered_at_once,
+    overview,
+    page,
+    parse_status,
+)
 
 MB = 1_000_000
 
@@ -26,8 +34,13 @@ def document(times: int = 1, **other: Any) -> dict[str, Any]:
         "started": "2026-11-21T20:00:00+00:00",
         "uptime_seconds": 90061.5,
         "operations": {
-            "read": {"count": 2000 * times, "errors": 3, "seconds": 4.0 * times},
-            "readlink": {"count": 0, "errors": 0, "seconds": 0.0},
+            "read": {
+                "count": 2000 * times,
+                "errors": 3,
+                "waited": 500 * times,
+                "seconds": 4.0 * times,
+            },
+            "readlink": {"count": 0, "errors": 0, "waited": 0, "seconds": 0.0},
         },
         "requests": {"get": {"ok": 90 * times, "timeout": 10 * times}, "head": {}},
         "retries": 10 * times,
@@ -37,7 +50,8 @@ def document(times: int = 1, **other: Any) -> dict[str, Any]:
             "from_disk": 15 * MB * times,
             "fetched": 75 * MB * times,
             "read_ahead": 50 * MB * times,
-            "read_ahead_wasted": 5 * MB * times,
+            "read_ahead_used": 36 * MB * times,
+            "read_ahead_wasted": 4 * MB * times,
         },
         "indexes": {"loaded": 7, "from_disk": 2, "seconds": 0.5},
         "memory": {"budget_bytes": 256 * MB, "used_bytes": 64 * MB, "rss_bytes": 150 * MB},
@@ -88,7 +102,7 @@ def test_a_look_tells_all_that_was_counted() -> None:
     assert row(text, "fetched from the store") == ["75.0 MB"]
     assert row(text, "get requests") == ["100 (10 timeout)"]
     assert row(text, "indexes loaded") == ["7 (2 from disk) in 0.5 s"]
-    assert row(text, "read") == ["2,000", "3", "2.00 ms"]
+    assert row(text, "read") == ["2,000", "3", "500", "2.00 ms"]
     assert "readlink" not in text
     assert row(text, "lab/a/x.zip") == ["9.0 MB", "8.0 MB", "7"]
     assert row(text, "updatedb") == ["77", "5,000", "0 bytes", "60", "refused"]
@@ -101,7 +115,7 @@ def test_rates_are_of_the_time_between_two_looks() -> None:
     assert row(text, "get requests") == ["50.0/s", "300 (30 timeout)"]
     assert row(text, "head requests") == ["0.0/s", "0"]
     assert row(text, "asked again") == ["5.0/s", "30"]
-    assert row(text, "read") == ["1,000.0/s", "6,000", "3", "2.00 ms"]
+    assert row(text, "read") == ["1,000.0/s", "6,000", "3", "1,500", "2.00 ms"]
 
 
 def test_of_a_daemon_that_was_started_since_there_is_no_rate() -> None:
@@ -110,12 +124,19 @@ def test_of_a_daemon_that_was_started_since_there_is_no_rate() -> None:
     assert text == shown(page(Look(later, 14.0)))
 
 
-def test_the_hit_rate_is_what_was_there_of_what_was_wanted() -> None:
-    # 60 in memory, 15 on disk; of 75 that were fetched 50 were not waited for.
-    assert hit_rate(document()) == 75 / 100
-    assert hit_rate(document(2), document(1)) == 75 / 100
-    assert hit_rate(document(1), document(1)) is None
-    assert row(shown(page(Look(document(), 0.0))), "hit rate") == ["75.0%"]
+@pytest.mark.parametrize(("share", "value"), [(answered_at_once, 0.75), (ahead_used, 0.9)])
+def test_shares_are_of_what_happened_since(share: Any, value: float) -> None:
+    assert share(document()) == value
+    assert share(document(2), document(1)) == value
+    assert share(document(1), document(1)) is None
+    assert share({}) is None
+
+
+def test_shares_are_told_where_there_are_any() -> None:
+    text = shown(page(Look(document(3), 1.0), Look(document(1), 0.0)))
+    assert row(text, "reads answered at once") == ["75.0%", "75.0%"]
+    assert row(text, "of what was read ahead, used") == ["90.0%", "90.0%"]
+    assert "answered" not in shown(page(Look({"bytes": {}}, 0.0)))
 
 
 def test_where_there_is_little_room_the_first_are_shown() -> None:

@@ -29,11 +29,10 @@ _BREAKERS = {
 }
 _BYTES = {
     "read": "read by programs",
-    "from_memory": "  found in memory",
-    "from_disk": "  from the disk",
-    "fetched": "  fetched from the store",
-    "read_ahead": "read ahead",
-    "read_ahead_wasted": "  of it for nothing",
+    "fetched": "fetched from the store",
+    "from_memory": "found in memory",
+    "from_disk": "read from disk",
+    "read_ahead": "fetched or inflated ahead",
 }
 
 
@@ -83,22 +82,28 @@ def rate(now: Look, before: Look | None, *path: str) -> float | None:
     """By how much a figure grows in a second; None: there was no look before."""
     if before is None:
         return None
-    grown = number(now.status, *path) - number(before.status, *path)
-    return max(0.0, grown) / max(now.at - before.at, 1e-3)
+    return _grown(now.status, before.status, *path) / max(now.at - before.at, 1e-3)
 
 
-def hit_rate(now: Status, before: Status | None = None) -> float | None:
-    """How much of what was wanted from the store was there by then: in memory, or on disk.
+def answered_at_once(now: Status, before: Status | None = None) -> float | None:
+    """Of the reads since `before`, or ever, those that did not wait; None: there were none."""
+    reads = _grown(now, before, "operations", "read", "count")
+    waited = _grown(now, before, "operations", "read", "waited")
+    return 1 - waited / reads if reads > 0 else None
 
-    Since `before`, or ever. None: nothing was wanted.
-    """
 
-    def grown(name: str) -> float:
-        return number(now, "bytes", name) - (number(before, "bytes", name) if before else 0)
+def ahead_used(now: Status, before: Status | None = None) -> float | None:
+    """Of what was read ahead and is so no more, what was asked for. None: there was nothing."""
+    used = _grown(now, before, "bytes", "read_ahead_used")
+    wasted = _grown(now, before, "bytes", "read_ahead_wasted")
+    return used / (used + wasted) if used + wasted > 0 else None
 
-    there = grown("from_memory") + grown("from_disk")
-    waited_for = max(0.0, grown("fetched") - grown("read_ahead"))
-    return there / (there + waited_for) if there + waited_for > 0 else None
+
+def _grown(now: Status, before: Status | None, *path: str) -> float:
+    return number(now, *path) - (number(before, *path) if before is not None else 0)
+
+
+_SHARES = {"reads answered at once": answered_at_once, "of what was read ahead, used": ahead_used}
 
 
 # One mount
@@ -147,14 +152,15 @@ def _uses(status: Status) -> Iterator[str]:
 
 
 def _figures(now: Look, before: Look | None) -> Iterator[RenderableType]:
-    table = _table("", "now", "since the start", right=(1, 2))
+    table = _table("", "now", "since the start", right=range(1, 3))
     status = now.status
     for key, words in _BYTES.items() if "bytes" in status else ():
         speed = rate(now, before, "bytes", key)
         table.add_row(words, _speed(speed), _bytes(number(status, "bytes", key)))
-    if "bytes" in status:
-        latest = hit_rate(status, before.status) if before else None
-        table.add_row("hit rate", _percent(latest), _percent(hit_rate(status)))
+    for words, share in _SHARES.items():
+        if (ever := share(status)) is not None:
+            latest = share(status, before.status) if before else None
+            table.add_row(words, _percent(latest), _percent(ever))
     for verb, outcomes in _items(status.get("requests")):
         speeds = [rate(now, before, "requests", verb, each) or 0 for each, _ in _items(outcomes)]
         told = sum(speeds) if before else None
@@ -181,19 +187,20 @@ def _bad(outcomes: Any) -> str:
 
 
 def _operations(now: Look, before: Look | None) -> Iterator[RenderableType]:
-    table = _table("operation", "now", "count", "errors", "mean", right=(1, 2, 3, 4))
+    table = _table("operation", "now", "count", "errors", "waited", "mean", right=range(1, 6))
     for kind, told in _items(now.status.get("operations")):
-        count, errors, seconds = (number(told, key) for key in ("count", "errors", "seconds"))
+        count, seconds = number(told, "count"), number(told, "seconds")
         if count:
+            counts = (f"{number(told, key):,.0f}" for key in ("count", "errors", "waited"))
             often = _often(rate(now, before, "operations", kind, "count"))
             mean = f"{1000 * seconds / count:,.2f} ms"
-            table.add_row(printable(kind), often, f"{count:,.0f}", f"{errors:,.0f}", mean)
+            table.add_row(printable(kind), often, *counts, mean)
     if table.rows:
         yield from (Text(), table)
 
 
 def _archives(status: Status, rows: int | None) -> Iterator[RenderableType]:
-    table = _table("archive or file", "read", "fetched", "requests", right=(1, 2, 3))
+    table = _table("archive or file", "read", "fetched", "requests", right=range(1, 4))
     for each in _rows(status.get("archives"))[:rows]:
         name = f"{_shown(each.get('bucket'))}/{_shown(each.get('key'))}"
         read, fetched = (_bytes(number(each, key)) for key in ("bytes_read", "bytes_fetched"))
@@ -203,7 +210,7 @@ def _archives(status: Status, rows: int | None) -> Iterator[RenderableType]:
 
 
 def _processes(status: Status, rows: int | None) -> Iterator[RenderableType]:
-    table = _table("process", "pid", "operations", "read", "requests", "", right=(1, 2, 3, 4))
+    table = _table("process", "pid", "operations", "read", "requests", "", right=range(1, 5))
     for each in _rows(status.get("processes"))[:rows]:
         state = str(each.get("state", ""))
         table.add_row(
@@ -223,7 +230,7 @@ def _processes(status: Status, rows: int | None) -> Iterator[RenderableType]:
 
 def overview(mounts: Sequence[MountState]) -> Group:
     """A line for each mount of a machine, and one for each that tells nothing."""
-    table = _table("mountpoint", "source", "", "up", "read", "fetched", "pid", right=(3, 4, 5, 6))
+    table = _table("mountpoint", "source", "", "up", "read", "fetched", "pid", right=range(3, 7))
     for each in mounts:
         status = each.status
         told = ("", "", "", "")
@@ -243,7 +250,7 @@ def overview(mounts: Sequence[MountState]) -> Group:
 # Words
 
 
-def _table(*columns: str, right: Sequence[int]) -> Table:
+def _table(*columns: str, right: range) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(columns):
         justify = "right" if place in right else "left"
