@@ -307,3 +307,35 @@ def test_nothing_there_is_an_error(px: Proxy, filled: tuple[str, Members], cache
     bucket, _ = filled
     done = warm(px, cache, f"s3://{bucket}", "--glob", "none/**")
     assert_one_line(done, "--glob", code=FAILED)
+
+
+def test_a_path_on_a_mount_is_warmed_for_that_mount_which_then_asks_for_nothing(
+    px: Proxy, filled: tuple[str, Members], cache: Path
+) -> None:
+    bucket, members = filled
+    with mounted(px, cache, bucket, "--ttl", "600") as mount:
+        keys = keys_of(px.server)
+        done = s3zipfs("warm", str(mount.path / "runs"), "--json", environment=keys)
+        assert done.returncode == 0, done.stderr
+        found = document(done)
+        assert found["warm"]
+        assert found["cache_dir"] == str(cache)
+        px.honest()
+        for name, content in members.items():
+            assert (mount.path / "runs/x.zip" / name).read_bytes() == content
+        assert (mount.path / "runs/plain.bin").read_bytes() == noise(3 * MIB, 3)
+        assert px.requests == []
+        member = mount.path / "runs/x.zip/large.bin"
+        explained = s3zipfs("explain", str(member), "--json", environment=keys)
+        assert explained.returncode == 0, explained.stderr
+        told = json.loads(explained.stdout)
+        assert told["path"] == "large.bin"
+        assert [each["now"]["gets"] for each in told["readings"]] == [0, 0, 0]
+        secrets = (mount.path / ".s3zipfs/settings.json").read_text()
+        assert px.server.secret_key not in secrets
+
+
+def test_a_path_on_no_mount_is_told(tmp_path: Path) -> None:
+    for command in ("warm", "explain"):
+        done = s3zipfs(command, str(tmp_path))
+        assert_one_line(done, "not on a mount", code=USAGE)

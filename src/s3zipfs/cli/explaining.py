@@ -12,8 +12,9 @@ from rich.filesize import decimal
 
 from s3zipfs.cli.errors import one_line
 from s3zipfs.cli.mounting import KEPT
-from s3zipfs.cli.opening import log_held, node_at, tree_of
+from s3zipfs.cli.opening import log_held, node_at
 from s3zipfs.cli.options import settings_of, store_options
+from s3zipfs.cli.reaching import place_of, trees_at
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings import Settings
 from s3zipfs.tree.explaining import Cost, Explainer, Explanation
@@ -30,6 +31,9 @@ index is (a small one: where it is open), and "now" with what --cache-dir holds.
 the code that reads; the link is measured by five small GETs, of 1 MB together. The end of the
 object and one local header are fetched as well, and the whole index where it is not on disk.
 Nothing of that is kept.
+
+A path on a mount is looked at with that mount's settings; credentials that it was given by its
+environment have to be in this command's as well.
 
 "open" is the index, "metadata" all that describes a Zarr hierarchy, "whole" a read of all in order,
 and "random" one of 64 KiB in the middle. Names cost a LIST for each part of the key, again after
@@ -70,13 +74,11 @@ def explain(where: str, as_json: bool, verbose: bool, **options: Any) -> None:
 
 
 def _explained(where: str, settings: Settings) -> Explanation:
-    nothing_kept = settings.model_copy(update={"cache_dir": None})
+    place = place_of(where, settings)
+    settings = place.settings
     wait = Wait(settings.timeout)
-    with (
-        tree_of(where, nothing_kept) as (tree, path),
-        tree_of(where, settings, offline=True) as (offline, _),
-    ):
-        node = node_at(tree, path, wait, follow=True)
+    with trees_at(place, keeps=False) as (tree, offline):
+        node = node_at(tree, place.path, wait, follow=True)
         if not isinstance(node, Member | ObjectFile):
             raise SettingsError(f"{where}: a prefix; give an object, an archive or a member")
         explainer = Explainer(

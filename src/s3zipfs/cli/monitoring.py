@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -9,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from s3zipfs import __version__
+from s3zipfs.cli.reaching import TOLD
 from s3zipfs.fuse.ledger import Ledger
 from s3zipfs.fuse.operations import Operations
-from s3zipfs.settings import host_and_port
+from s3zipfs.settings import Settings, host_and_port, told_of
 from s3zipfs.telemetry.figures import Figures
 from s3zipfs.telemetry.monitor import Monitor
 from s3zipfs.telemetry.server import StatusServer
@@ -42,6 +44,7 @@ def start(
     *,
     mountpoint: Path,
     sources: Sequence[str],
+    settings: Settings,
 ) -> None:
     """Tell from now on."""
     about = About(
@@ -54,6 +57,7 @@ def start(
     monitor = Monitor(
         about, lambda: Figures(tree.figures(), operations.figures(), ledger.snapshot())
     )
-    tree.publish(monitor.files())
+    told = f"{json.dumps(told_of(settings))}\n".encode("ascii")
+    tree.publish({**monitor.files(), TOLD: lambda: told})
     if listening is not None:
         listening.start(monitor)

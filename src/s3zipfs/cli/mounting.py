@@ -152,6 +152,7 @@ def _serve(
             listening,
             mountpoint=mounting.plan.path,
             sources=[_url(each.url) for each in settings.sources],
+            settings=settings,
         )
         _check(tree, settings, notifier)
         # The modules' objects stay: without them a collection takes no time (it took 2 % of a

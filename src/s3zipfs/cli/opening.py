@@ -30,11 +30,18 @@ def log_held(*, verbose: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tree_of(url: str, settings: Settings, *, offline: bool = False) -> Iterator[tuple[Tree, bytes]]:
-    """The tree of the URL's bucket, or of all buckets, and the path in it.
+def tree_of(url: str, settings: Settings) -> Iterator[tuple[Tree, bytes]]:
+    """The tree of the URL's bucket, or of all buckets, and the path in it."""
+    sources, path = sources_of(url, settings)
+    with contextlib.closing(build_tree(settings, sources)) as tree:
+        yield tree, path
+
+
+def sources_of(url: str, settings: Settings) -> tuple[list[str | Source], bytes]:
+    """What a tree is to be built of for a URL, and the path in it.
 
     `ALIAS/BUCKET/KEY`, as mc has it, is as a URL. What a source of the settings holds is reached as
-    that source is. `offline`: only what is on disk can be read of it.
+    that source is.
     """
     check_alias(url)
     alias, rest = split_alias(url)
@@ -47,8 +54,7 @@ def tree_of(url: str, settings: Settings, *, offline: bool = False) -> Iterator[
         sources = [held.model_copy(update={"url": f"s3://{bucket}"})]
     else:
         sources = [f"{scheme}://{bucket}"] if bucket or path or scheme not in SCHEMES else []
-    with contextlib.closing(build_tree(settings, sources, offline=offline)) as tree:
-        yield tree, os.fsencode(path)
+    return sources, os.fsencode(path)
 
 
 def _source_of(settings: Settings, bucket: str, path: str) -> Source | None:

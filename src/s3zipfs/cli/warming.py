@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Generator
@@ -18,8 +19,9 @@ from rich.progress import TransferSpeedColumn as SpeedColumn
 
 from s3zipfs.cache.room import disk_size, free_for_blocks, needed_cache_size
 from s3zipfs.cli.errors import FAILED, one_line
-from s3zipfs.cli.opening import log_held, node_at, tree_of
+from s3zipfs.cli.opening import log_held, node_at
 from s3zipfs.cli.options import settings_of, store_options
+from s3zipfs.cli.reaching import Place, place_of, trees_at
 from s3zipfs.errors import NotFound, SettingsError
 from s3zipfs.settings import Settings
 from s3zipfs.tree.globs import parse_globs
@@ -49,7 +51,9 @@ A pattern of --glob is a path from PATH_OR_URL on, in which *, ? and [...] stand
 in a shell, and ** for any number of directories: 'runs/*.zip', '**/*.zarr.zip/0/**'. What matches
 is taken with all that is below it.
 
-Names are asked for as ever, by a LIST for each directory, and again after --ttl.
+A path on a mount is fetched into that mount's cache, with its settings; credentials that it was
+given by its environment have to be in this command's as well. The mount then knows the names, too:
+within --ttl it asks for nothing. Else names are asked for as ever, by a LIST for each directory.
 
 --check fetches nothing and tells what is there. Exit code: 0 where all of it is on disk, else 1;
 130 when interrupted.
@@ -90,15 +94,12 @@ def warm(
 ) -> int:
     """Fill the cache."""
     part, is_check, yes = _part(options), options.pop("is_check"), options.pop("yes")
-    settings = settings_of(options)
+    place = place_of(where, settings_of(options))
+    settings = place.settings
     folder = _folder(settings)
-    with (
-        log_held(verbose=verbose),
-        tree_of(where, settings) as (tree, path),
-        tree_of(where, settings, offline=True) as (offline, _),
-    ):
+    with log_held(verbose=verbose), trees_at(place, keeps=True) as (tree, offline):
         run = Warming(tree, offline, part, timeout=settings.timeout, memory=settings.memory)
-        node = node_at(tree, path, Wait(settings.timeout), follow=True)
+        node = node_at(tree, place.path, Wait(settings.timeout), follow=True)
         try:
             run.find(node, parse_globs(globs))
         except NotFound as error:
@@ -106,6 +107,8 @@ def warm(
         begun = time.monotonic()
         estimate = None if is_check else _fill(run, settings, folder, is_asked=not yes)
         states = list(run.states())
+        if not is_check:
+            _show_names(place, run)
     document = {"where": where, "part": part, "cache_dir": str(folder), **_summary(run, states)}
     document |= {"seconds": round(time.monotonic() - begun, 3), "estimate": _told(estimate)}
     if as_json:
@@ -136,6 +139,11 @@ def _folder(settings: Settings) -> Path:
             "nothing that is fetched would be kept: give --cache-size, as 50G, or --cache-dir, "
             "and the same to mounts and programs that are to read it"
         )
+    with contextlib.suppress(FileNotFoundError):
+        if (owner := settings.cache_dir.stat().st_uid) != os.geteuid():
+            raise SettingsError(
+                f"{settings.cache_dir}: of user {owner}, who alone may write there; run this as him"
+            )
     return settings.cache_dir
 
 
@@ -168,6 +176,18 @@ def _fill(run: Warming, settings: Settings, folder: Path, *, is_asked: bool) -> 
         _say(f"{decimal(run.bytes)} by {_count(run.requests, 'GET')} are kept; it goes on there")
         raise
     return estimate
+
+
+def _show_names(place: Place, run: Warming) -> None:
+    """Have a mount ask for the names that were found, so that its readers need not."""
+    if place.mounted is None:
+        return
+    place.mounted.stat()
+    for directory in {(place.mounted / each.path).parent for each in run.targets if each.path}:
+        # What is gone by now, or can't be listed, was told above.
+        with contextlib.suppress(OSError), os.scandir(directory) as names:
+            for _ in names:
+                pass
 
 
 def _check_room(run: Warming, settings: Settings, folder: Path) -> None:

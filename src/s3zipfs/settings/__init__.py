@@ -19,6 +19,7 @@ from s3zipfs.settings.model import (
     Source,
 )
 from s3zipfs.settings.mountwords import MountWords, parse_words
+from s3zipfs.settings.told import settings_told, told_of
 from s3zipfs.settings.urls import SCHEMES, Place, checked_endpoint, parse_source
 from s3zipfs.settings.values import (
     DEFAULT_CACHE_SIZE,
@@ -55,5 +56,7 @@ __all__ = [
     "parse_size",
     "parse_source",
     "parse_words",
+    "settings_told",
+    "told_of",
     "variables_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -76,7 +77,7 @@ def find_targets(tree: Tree, node: Node, globs: Globs, part: Part, wait: Wait) -
         if entry is None:
             walks.pop()
         elif (inside := here.enter(entry.name)).may_match:
-            name = entry.name.decode("utf-8", "backslashreplace")
+            name = os.fsdecode(entry.name)
             yield from targets(entry.node, f"{path}/{name}".lstrip("/"), inside)
 
 
