@@ -119,7 +119,7 @@ def build_tree(
         disk=disk,
         archives=archives,
         cache_dir=settings.cache_dir,
-        cache_limit=settings.block_cache_size,
+        cache_limit=settings.block_cache_size if settings.cache_dir is not None else 0,
     )
     return Tree(
         stores, folders, archives, fetcher, named, meters=meters, reloads=connections.reloads
