@@ -21,7 +21,7 @@ demo: $(VENV) tools ## mount three archives from a local S3 server, read them, c
 	@$(BIN)/python scripts/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(VENV) tools corpora ## all tests, with a real MinIO where Go can build one (ARGS= for pytest)
-	@scripts/bootstrap-system.sh fusermount3:fuse3 systemd-analyze:systemd rsync:rsync getfattr:attr unzip:unzip zip:zip 7z:p7zip-full chromium:chromium
+	@scripts/bootstrap-system.sh fusermount3:fuse3 systemd-analyze:systemd rsync:rsync getfattr:attr unzip:unzip zip:zip 7z:p7zip-full zsh:zsh fish:fish chromium:chromium
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not environment" $(ARGS)
 
 test-zarr: $(VENV) $(ZARR2_ENV) $(ECOSYSTEM_ENV) tools ## every Zarr door, into docs/compatibility.md (ARGS= for pytest)
@@ -54,9 +54,10 @@ docs: $(DOCS_ENV) ## the documentation as a site, into site/; it needs no networ
 	@NO_MKDOCS_2_WARNING=1 .tools/env-docs/bin/mkdocs build --strict
 	@echo "docs: open site/index.html"
 
-pictures: $(VENV) tools ## the README's picture, from a real run, and its table of figures
-	@scripts/bootstrap-system.sh fusermount3:fuse3
+pictures: $(VENV) tools ## the pictures, from real runs, and the README's table of figures
+	@scripts/bootstrap-system.sh fusermount3:fuse3 chromium:chromium
 	@$(BIN)/python scripts/pictures.py
+	@$(BIN)/python scripts/status_picture.py
 	@PYTHONPATH=scripts $(BIN)/python benchmarks/readme.py
 
 fmt: $(VENV) ## format, and mend what ruff can
