@@ -23,7 +23,8 @@ from mounting import Mount, wait_until
 from s3server import S3Server
 from trees import zipped
 
-SHORT = "0.5"  # seconds to wait for a mount that will not answer
+PATIENT = ("--wait", "30")  # seconds for a mount that will answer
+SHORT = ("--wait", "0.5")  # for one that will not
 STUCK = """
 import threading
 from s3zipfs.tree.tree import Tree
@@ -53,7 +54,7 @@ def of_all(*options: str) -> dict[str, dict[str, Any]]:
 
 def test_it_is_told_once_where_nobody_looks(mount: Mount, s3server: S3Server, filled: str) -> None:
     assert len((mount.path / "x.zip/a").read_bytes()) == 3_000_000
-    done = s3zipfs("status", str(mount.path))
+    done = s3zipfs("status", str(mount.path), *PATIENT)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"{mount.path}  s3://{filled}"
@@ -68,14 +69,14 @@ def test_a_path_on_the_mount_is_as_good_as_its_mountpoint(mount: Mount) -> None:
     link = mount.path.with_name("link")
     link.symlink_to(mount.path / "x.zip")
     for path in (mount.path / "x.zip", mount.path / "no/such", link):
-        done = s3zipfs("status", str(path), "--once")
+        done = s3zipfs("status", str(path), "--once", *PATIENT)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"{mount.path}  ")
 
 
 def test_json_is_the_document_of_the_mount(mount: Mount) -> None:
     (mount.path / "x.zip/a").read_bytes()
-    done = s3zipfs("status", str(mount.path), "--json")
+    done = s3zipfs("status", str(mount.path), "--json", *PATIENT)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
     told = json.loads(done.stdout)
@@ -89,7 +90,7 @@ def test_without_a_mountpoint_all_mounts_are_told(
     mount: Mount, tmp_path: Path, s3server: S3Server, filled: str
 ) -> None:
     with Mount(tmp_path / "all", s3server, []) as other:
-        told = of_all()
+        told = of_all(*PATIENT)
         for path, source, pid in (
             (mount.path, f"s3://{filled}", mount.process.pid),
             (other.path, s3server.endpoint, other.process.pid),
@@ -97,7 +98,7 @@ def test_without_a_mountpoint_all_mounts_are_told(
             assert told[str(path)]["source"] == source
             assert told[str(path)]["state"] == "serving"
             assert told[str(path)]["status"]["pid"] == pid
-        lines = s3zipfs("status").stdout.splitlines()
+        lines = s3zipfs("status", *PATIENT).stdout.splitlines()
         for path in (mount.path, other.path):
             (line,) = [each for each in lines if each.startswith(f"{path}  ")]
             assert line.split()[2] == "serving"
@@ -116,17 +117,17 @@ def test_a_mount_that_is_stopped_is_told_and_blocks_nobody(
     mount: Mount, tmp_path: Path, s3server: S3Server
 ) -> None:
     with stopped(mount):
-        done = s3zipfs("status", str(mount.path), "--wait", SHORT)
+        done = s3zipfs("status", str(mount.path), *SHORT)
         assert_one_line(done, str(mount.path), "no answer", f"umount -l {mount.path}", code=1)
         with Mount(tmp_path / "well", s3server, []) as well:
-            told = of_all("--wait", "5")
+            told = of_all("--wait", "15")
             assert told[str(mount.path)]["state"] == "no answer"
             assert told[str(mount.path)]["status"] is None
             assert told[str(well.path)]["state"] == "serving"
-            shown = s3zipfs("status", "--wait", SHORT)
+            shown = s3zipfs("status", *SHORT)
             assert shown.returncode == 1
             assert f"\n{mount.path}: no answer: " in shown.stdout
-    assert s3zipfs("status", str(mount.path)).returncode == 0
+    assert s3zipfs("status", str(mount.path), *PATIENT).returncode == 0
 
 
 def test_a_mount_that_took_the_question_and_never_answers_blocks_nobody(
@@ -138,7 +139,7 @@ def test_a_mount_that_took_the_question_and_never_answers_blocks_nobody(
     with Mount(tmp_path / "mnt", s3server, [f"s3://{filled}"], environment=environment) as mount:
         try:
             # No signal frees such a reader, SIGKILL neither: it must not be the command itself.
-            done = s3zipfs("status", str(mount.path), "--wait", SHORT)
+            done = s3zipfs("status", str(mount.path), *SHORT)
             assert_one_line(done, str(mount.path), "no answer", code=1)
         finally:
             mount.process.kill()
@@ -216,7 +217,7 @@ class Terminal:
 
 
 def test_on_a_terminal_it_goes_on_until_ctrl_c(mount: Mount, filled: str) -> None:
-    with Terminal(str(mount.path), "--interval", "0.1") as terminal:
+    with Terminal(str(mount.path), "--interval", "0.1", *PATIENT) as terminal:
         wait_until(lambda: terminal.shown.count("up 0:") > 2, seconds=60, what="three looks")
         assert f"s3://{filled}" in terminal.shown
         assert "\x1b[32manswers" in terminal.shown
@@ -229,7 +230,7 @@ def test_on_a_terminal_it_goes_on_until_ctrl_c(mount: Mount, filled: str) -> Non
 
 
 def test_the_end_of_the_mount_is_the_end_of_it(mount: Mount) -> None:
-    with Terminal(str(mount.path), "--interval", "0.1") as terminal:
+    with Terminal(str(mount.path), "--interval", "0.1", *PATIENT) as terminal:
         wait_until(lambda: terminal.shown.count("up 0:") > 1, seconds=60, what="two looks")
         mount.process.kill()
         assert terminal.process.wait(60) == 1

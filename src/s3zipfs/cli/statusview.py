@@ -152,25 +152,29 @@ def _uses(status: Status) -> Iterator[str]:
 
 
 def _figures(now: Look, before: Look | None) -> Iterator[RenderableType]:
-    table = _table("", "now", "since the start", right=range(1, 3))
+    table = _table("", *_now(before), "since the start", right=range(1, 3))
     status = now.status
+
+    def add(words: str, latest: str, ever: str) -> None:
+        table.add_row(words, *([latest] if before else []), ever)
+
     for key, words in _BYTES.items() if "bytes" in status else ():
         speed = rate(now, before, "bytes", key)
-        table.add_row(words, _speed(speed), _bytes(number(status, "bytes", key)))
+        add(words, _speed(speed), _bytes(number(status, "bytes", key)))
     for words, share in _SHARES.items():
         if (ever := share(status)) is not None:
             latest = share(status, before.status) if before else None
-            table.add_row(words, _percent(latest), _percent(ever))
+            add(words, _percent(latest), _percent(ever))
     for verb, outcomes in _items(status.get("requests")):
         speeds = [rate(now, before, "requests", verb, each) or 0 for each, _ in _items(outcomes)]
         told = sum(speeds) if before else None
         count = sum(number(status, "requests", verb, each) for each, _ in _items(outcomes))
-        table.add_row(f"{printable(verb)} requests", _often(told), f"{count:,.0f}{_bad(outcomes)}")
+        add(f"{printable(verb)} requests", _often(told), f"{count:,.0f}{_bad(outcomes)}")
     if "retries" in status:
         again = _often(rate(now, before, "retries"))
-        table.add_row("asked again", again, f"{number(status, 'retries'):,.0f}")
+        add("asked again", again, f"{number(status, 'retries'):,.0f}")
     if "indexes" in status:
-        table.add_row("indexes loaded", "", _indexes(status))
+        add("indexes loaded", "", _indexes(status))
     if table.rows:
         yield from (Text(), table)
 
@@ -187,14 +191,15 @@ def _bad(outcomes: Any) -> str:
 
 
 def _operations(now: Look, before: Look | None) -> Iterator[RenderableType]:
-    table = _table("operation", "now", "count", "errors", "waited", "mean", right=range(1, 6))
+    names = ("operation", *_now(before), "count", "errors", "waited", "mean")
+    table = _table(*names, right=range(1, 6))
     for kind, told in _items(now.status.get("operations")):
         count, seconds = number(told, "count"), number(told, "seconds")
         if count:
             counts = (f"{number(told, key):,.0f}" for key in ("count", "errors", "waited"))
-            often = _often(rate(now, before, "operations", kind, "count"))
+            latest = [_often(rate(now, before, "operations", kind, "count"))] if before else []
             mean = f"{1000 * seconds / count:,.2f} ms"
-            table.add_row(printable(kind), often, *counts, mean)
+            table.add_row(printable(kind), *latest, *counts, mean)
     if table.rows:
         yield from (Text(), table)
 
@@ -256,6 +261,11 @@ def _table(*columns: str, right: range) -> Table:
         justify = "right" if place in right else "left"
         table.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
     return table
+
+
+def _now(before: Look | None) -> list[str]:
+    """The column that only a look before makes."""
+    return ["now"] if before else []
 
 
 def _items(found: Any) -> list[tuple[str, Any]]:
