@@ -244,8 +244,10 @@ def test_indexes_alone_let_names_be_listed_without_a_get(
     """The directory of few members is in the last 128 KiB; that of many has a file of its own."""
     members = {f"{number:05}": b"." * 100 for number in range(count)}
     s3client.put_object(Bucket=bucket, Key="x.zip", Body=zipped(members))
-    assert warm(px, cache, f"s3://{bucket}/x.zip", "--index-only").returncode == 0
-    assert px.count(is_get) == (1 if count == 3 else 2)
+    done = warm(px, cache, f"s3://{bucket}/x.zip", "--index-only", "--json")
+    assert done.returncode == 0, done.stderr
+    assert document(done)["requests"] == px.count(is_get) == (1 if count == 3 else 2)
+    assert document(done)["fetched_bytes"] == fetched(px)
     px.honest()
     with mounted(px, cache, bucket) as mount:
         assert sorted(os.listdir(mount.path / "x.zip")) == sorted(members)

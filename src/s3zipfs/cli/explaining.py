@@ -115,7 +115,7 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield f"  {_NAMES[each.what]:<32}  {cells}"
         if each.note is not None:
             yield f"    ({each.note})"
-    yield f"  and {found.lists} LIST for its name, again after --ttl"
+    yield f"  LIST requests for its name: {found.lists}, again after --ttl"
     if found.advice:
         yield ""
         for advice in found.advice:
@@ -152,8 +152,8 @@ def _archive_lines(found: Explanation) -> Iterator[str]:
         zarr = archive.zarr
         median = f"half of them {_size(zarr.median_chunk)} or less"
         yield (
-            f"  zarr       {zarr.metadata:,} metadata members at {zarr.metadata_places:,} places, "
-            f"{zarr.chunks:,} chunks or shards, {median}"
+            f"  zarr       metadata: {zarr.metadata:,}, at so many places: {zarr.metadata_places:,}; "
+            f"chunks or shards: {zarr.chunks:,}, {median}"
         )
 
 

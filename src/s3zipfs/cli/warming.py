@@ -67,7 +67,7 @@ With --json, one document:
   objects               how many are meant
   bytes                 of them that reading asks for, indexes apart
   missing_bytes         of these, that are not on disk
-  requests              GETs that were made; fetched_bytes: what they brought
+  requests              GETs that were sent; fetched_bytes: what they brought
   seconds               that it took
   estimate              null, or what was told before: requests, bytes, seconds (null: too little to
                         be measured)
@@ -109,7 +109,15 @@ def warm(
         states = list(run.states())
         if not is_check:
             _show_names(place, run)
-    document = {"where": where, "part": part, "cache_dir": str(folder), **_summary(run, states)}
+        asked = tree.figures().requests
+    document = {
+        "where": where,
+        "part": part,
+        "cache_dir": str(folder),
+        **_summary(states),
+        "requests": sum(asked.outcomes.get("get", {}).values()),
+        "fetched_bytes": asked.bytes_fetched,
+    }
     document |= {"seconds": round(time.monotonic() - begun, 3), "estimate": _told(estimate)}
     if as_json:
         click.echo(json.dumps(document))
@@ -269,15 +277,13 @@ def _ended(steps: Generator[None, None, T], shown: _Shown | None = None) -> T:
 # Telling
 
 
-def _summary(run: Warming, states: list[State]) -> dict[str, Any]:
+def _summary(states: list[State]) -> dict[str, Any]:
     not_warm = [each for each in states if not each.is_warm]
     return {
         "warm": not not_warm,
         "objects": len(states),
         "bytes": sum(each.bytes or 0 for each in states),
         "missing_bytes": sum(each.missing for each in states),
-        "requests": run.requests,
-        "fetched_bytes": run.bytes,
         "not_warm": [
             {
                 "object": f"s3://{each.target.info.id.bucket}/{each.target.info.id.key}",
