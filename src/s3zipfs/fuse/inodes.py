@@ -19,8 +19,8 @@ _NUMBER_BITS = 32
 _NUMBERS = (1 << _NUMBER_BITS) - 1
 _BASES = (1 << 31) - 1
 
-# Contents of files that are made at their look-up, held while the kernel holds them: whoever opens
-# more of them has the first ones given up.
+# Contents of files that are made at their look-up, 2 to 30 kB each, held while the kernel holds
+# them: whoever opens more of them has the first ones given up.
 MAX_SNAPSHOTS: Final = 256
 
 
