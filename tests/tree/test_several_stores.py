@@ -44,7 +44,7 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str | None], Name
     """What stands in for S3, by endpoint and profile; each is opened once."""
     opened: dict[tuple[str, str | None], Named] = {}
 
-    def open_store(settings: Settings, _reread: Any) -> Named:
+    def open_store(settings: Settings, _reread: Any, _requests: Any) -> Named:
         key = (settings.endpoint_url or "", settings.profile)
         assert key not in opened, "opened twice"
         opened[key] = store = Named(*key)
