@@ -32,6 +32,7 @@ _MODULES = {
     "config": "s3zipfs.cli.configuring",
     "doctor": "s3zipfs.cli.doctor",
     "install-service": "s3zipfs.cli.servicing",
+    "completion": "s3zipfs.cli.completion",
     "service": "s3zipfs.cli.servicing",
 }
 _PUBLIC = [name for name in _MODULES if name != "service"]  # which is for units
@@ -74,6 +75,8 @@ def main() -> NoReturn:
     _open_standard_streams()
     _leave_no_core()
     try:
+        if "_S3ZIPFS_COMPLETE" in os.environ:  # of `s3zipfs completion`
+            importlib.import_module("s3zipfs.cli.completing").register()
         code = cli.main(prog_name="s3zipfs", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
