@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from s3zipfs.errors import CrawlerRefused, TooManyWaiting, printable
 from s3zipfs.fuse.crawl import CALM_SECONDS, Crawl, State
+from s3zipfs.fuse.inodes import NUMBER_BITS
 from s3zipfs.fuse.ledger import Ledger
 from s3zipfs.fuse.processes import Process
 from s3zipfs.fuse.session import Request
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MOST_DELAYED: Final = 32  # listings that wait at once, of the threads that may wait for the store
 _NAME_BYTES: Final = 15  # of a process's name, as the kernel cuts it (TASK_COMM_LEN)
-_BASE_BITS: Final = 32  # an inode without these names an archive: see `inodes`
 
 _SLOWED = "%s (pid %d) has listed %d archives and not read from them: further ones open later; %s"
 _REFUSED = (
@@ -64,7 +64,8 @@ class CrawlGuard:
     """Judges looks into archives by the process that takes them; for any number of threads.
 
     What counts, and what follows, is `Crawl`'s. A delay holds up a listing, never a look-up: behind
-    one of those the kernel lets all others wait that ask for the same name.
+    one of those the kernel lets all others wait that ask for the same name. Archives are told apart
+    by their inodes, less what numbers the members.
     """
 
     def __init__(self, tree: Tree, ledger: Ledger, settings: MountSettings) -> None:
@@ -86,7 +87,7 @@ class CrawlGuard:
         account = request.account
         if not isinstance(node, Member) or account is None:
             return
-        if not account.crawl.may_look(request.inode >> _BASE_BITS, account.limit):
+        if not account.crawl.may_look(request.inode >> NUMBER_BITS, account.limit):
             self._judge(request, node, Crawl.look)
 
     def list(self, request: Request, node: Node, wait: Wait) -> None:
@@ -99,7 +100,7 @@ class CrawlGuard:
         account = request.account
         if not isinstance(node, Member) or account is None:
             return
-        if account.crawl.may_list(request.inode >> _BASE_BITS, account.limit):
+        if account.crawl.may_list(request.inode >> NUMBER_BITS, account.limit):
             return
         # What `find MOUNT -maxdepth 2` lists is no crawling: archives that stand in the root.
         is_glance = node.number == 0 and self._tree.place(node.info)[0] == self._tree.root
@@ -120,14 +121,14 @@ class CrawlGuard:
         account = request.account
         if not isinstance(node, Member) or account is None:
             return
-        if not account.crawl.may_read(request.inode >> _BASE_BITS, account.limit):
+        if not account.crawl.may_read(request.inode >> NUMBER_BITS, account.limit):
             self._judge(request, node, Crawl.read)
 
     def _judge(self, request: Request, node: Member, event: _Event) -> float:
         """Tell its account of what may be an event; the seconds to wait."""
         is_held = self._tree.is_held(node.info)
         account = self._ledger.identify(request.pid)  # by the name that it has now
-        crawl, archive = account.crawl, request.inode >> _BASE_BITS
+        crawl, archive = account.crawl, request.inode >> NUMBER_BITS
         with self._ledger.lock:
             now, limit, remembered = self._ledger.clock(), account.limit, len(crawl)
             delay = event(crawl, archive, limit, now, is_held=is_held)

@@ -15,8 +15,8 @@ ROOT = 1  # FUSE_ROOT_ID
 
 # An inode is 31 bits that name an object version or a directory, and 32 bits that number a
 # member in it: nothing has to be kept for each member of a large archive.
-_NUMBER_BITS = 32
-_NUMBERS = (1 << _NUMBER_BITS) - 1
+NUMBER_BITS: Final = 32
+_NUMBERS = (1 << NUMBER_BITS) - 1
 _BASES = (1 << 31) - 1
 
 # Contents of files that are made at their look-up, 2 to 30 kB each, held while the kernel holds
@@ -75,7 +75,7 @@ class Inodes:
     def look_up_more(self, inode: int, lookups: int) -> None:
         """Count look-ups of members in an archive of which an inode is held already."""
         with self._lock:
-            self._held[inode >> _NUMBER_BITS].lookups += lookups
+            self._held[inode >> NUMBER_BITS].lookups += lookups
 
     def node(self, inode: int) -> Node:
         """The node of an inode that the kernel holds.
@@ -85,7 +85,7 @@ class Inodes:
         """
         if inode == ROOT:
             return self._root
-        held = self._held.get(inode >> _NUMBER_BITS)
+        held = self._held.get(inode >> NUMBER_BITS)
         if held is None:
             raise ObjectChanged(f"inode {inode} is not known")
         number = inode & _NUMBERS
@@ -95,7 +95,7 @@ class Inodes:
 
     def forget(self, inode: int, lookups: int) -> None:
         """The kernel gives back look-ups; what it holds no more is dropped."""
-        base = inode >> _NUMBER_BITS
+        base = inode >> NUMBER_BITS
         with self._lock:
             held = self._held.get(base)
             if held is None:
@@ -130,7 +130,7 @@ def _whole(node: Node) -> Node:
 
 
 def _inode(base: int, node: Node) -> int:
-    return base << _NUMBER_BITS | (node.number if isinstance(node, Member) else 0)
+    return base << NUMBER_BITS | (node.number if isinstance(node, Member) else 0)
 
 
 def _same(one: Node, other: Node) -> bool:

@@ -87,9 +87,9 @@ class Ledger:
     ) -> None:
         self.clock = clock
         self._identify = identify
-        self.lock = threading.Lock()  # guards all accounts, _accounts, _threads
+        self.lock = threading.Lock()  # guards all below, and each account
         self._accounts: OrderedDict[tuple[int, int], Account] = OrderedDict()
-        self._threads: OrderedDict[int, _Thread] = OrderedDict()  # changed under the lock
+        self._threads: OrderedDict[int, _Thread] = OrderedDict()  # `count` looks without it
         self._archives = 0  # remembered by all accounts
         self._limit_of: Callable[[Process], float] = lambda _process: math.inf
 
