@@ -149,6 +149,7 @@ class Fetcher:
     ) -> None:
         held = self.disk.look(info.id, extent.start, extent.end)
         if held is not None and not held.gaps:
+            extent.fetched = False
             self.cache.complete(extent, held.data)
             return
         extent.fetched = True
@@ -270,6 +271,8 @@ class ObjectReader:
             with self._lock:
                 self._streams.refuse(*ahead)
         else:
+            for extent in missing:  # as is supposed until the disk was asked
+                extent.fetched = not is_kept
             self._fetcher.start_ahead(self.info, missing)
 
     async def fetch(self, start: int, end: int) -> memoryview:

@@ -22,7 +22,7 @@ from s3zipfs.cli.errors import FAILED, one_line
 from s3zipfs.cli.opening import log_held, node_at
 from s3zipfs.cli.options import settings_of, store_options
 from s3zipfs.cli.reaching import Place, place_of, trees_at
-from s3zipfs.errors import NotFound, SettingsError
+from s3zipfs.errors import NotFound, S3ZipError, SettingsError
 from s3zipfs.settings import Settings
 from s3zipfs.tree.globs import parse_globs
 from s3zipfs.tree.selecting import Part
@@ -220,7 +220,7 @@ def _ask(estimate: Estimate, *, is_asked: bool) -> None:
     if not is_asked or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     if not click.confirm(f"s3zipfs: fetch {_cost(estimate)}?", err=True):
-        raise click.ClickException("nothing more was fetched")
+        raise S3ZipError("nothing more was fetched")
 
 
 class _Shown:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from s3zipfs.archive.inflate import broken
 from s3zipfs.archive.loading import FoundDirectory, find_directory
+from s3zipfs.archive.metadata import MetadataTable
 from s3zipfs.archive.metadataplan import NAMES
 from s3zipfs.archive.planned import PlannedReads, read_object
 from s3zipfs.archive.raw import span_of_read
@@ -149,7 +151,7 @@ class Explainer:
         readings = [self._reading("open", at, lambda *_: None)]
         if facts.zarr is not None:
             numbers = numbers_named(at.index, NAMES).tolist()
-            most = self._memory // 8
+            most = MetadataTable(MemoryBudget(self._memory)).most
             readings.append(
                 self._reading("metadata", at, lambda run, _: run.read_metadata(numbers, most=most))
             )
@@ -314,6 +316,8 @@ class _Looked:
             found = parse_local_header(header, member)
             if not isinstance(found, MoreNeeded):
                 break
+            if start + found.end > self.info.size:
+                raise broken(member, "its local header passes the end of the object")
             size = found.end
         self.known.append((start, header))
         self._data_starts[member.number] = found
