@@ -33,7 +33,12 @@ PLACES = (
     "~/.config/s3zipfs/NAME.toml, the environment with what an env file adds to it, options, and "
     "the words of -o."
 )
-EXIT = {"0": "done", "1": "it did not work", "2": "an option or a setting is wrong"}
+EXIT = {
+    "0": "done",
+    "1": "it did not work, or a check found a fault",
+    "2": "an option, an argument or a setting is wrong",
+    "130": "interrupted (Ctrl-C)",
+}
 
 
 def roff(text: str) -> str:

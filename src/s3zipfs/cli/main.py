@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import platform
 import resource
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 from s3zipfs import __version__
 from s3zipfs.cli.errors import FAILED, INTERRUPTED, code_of, is_expected, line_of
 from s3zipfs.cli.logs.formats import is_journal
+from s3zipfs.errors import MountError
 
 _MODULES = {
     "mount": "s3zipfs.cli.mounting",
@@ -62,12 +64,32 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
 )
-@click.version_option(__version__, prog_name="s3zipfs")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, asked: _tell_version(context) if asked else None,
+    help="Show the version, and those of Python, libfuse and the kernel.",
+)
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Mount MinIO and S3 buckets read-only, with every zip in them as a directory."""
     if context.invoked_subcommand is None:
         raise click.UsageError(f"What to do? One of {', '.join(_PUBLIC)}.")
+
+
+def _tell_version(context: click.Context) -> None:
+    if context.resilient_parsing:
+        return
+    try:
+        version = importlib.import_module("s3zipfs.fuse.lowlevel").version
+        libfuse = f"libfuse {'.'.join(map(str, version))}"
+    except MountError:
+        libfuse = "no libfuse3"
+    click.echo(f"s3zipfs, version {__version__}")
+    click.echo(f"Python {platform.python_version()}, {libfuse}, Linux {platform.release()}")
+    context.exit()
 
 
 def main() -> NoReturn:
