@@ -14,23 +14,30 @@ from commands import keys_of, s3zipfs
 from s3server import S3Server
 
 
-def test_each_exit_code_of_the_manual_is_met(s3server: S3Server, filled: str) -> None:
+def test_each_exit_code_of_the_manual_is_met(
+    s3server: S3Server, filled: str, tmp_path: Path
+) -> None:
     def check(key: str, *more: str) -> int:
         where = [f"s3://{filled}/{key}", "--endpoint-url", s3server.endpoint, *more]
         return s3zipfs("check", *where, environment=keys_of(s3server)).returncode
 
-    codes = [check("x.zip"), check("none.zip"), check("x.zip", "--timeout", "0"), interrupted()]
+    codes = [
+        check("x.zip"),
+        check("none.zip"),
+        check("x.zip", "--timeout", "0"),
+        interrupted(tmp_path),
+    ]
     status = manual.pages()["s3zipfs.1"].partition(".SH EXIT STATUS")[2].partition(".SH")[0]
     assert codes == [int(code) for code in re.findall(r"^\.B (\d+)$", status, re.MULTILINE)]
 
 
-def interrupted() -> int:
+def interrupted(home: Path) -> int:
     """Of a command that waits for an endpoint while Ctrl-C is pressed."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         process = subprocess.Popen(
             [sys.executable, "-m", "s3zipfs", "ls", "s3://lab", "--endpoint-url", endpoint],
-            env={"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": str(Path.cwd())},
+            env={"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": str(home)},
             stderr=subprocess.DEVNULL,
         )
         try:
