@@ -23,8 +23,9 @@ class UnderWay:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._lock = threading.Lock()  # guards _operations
+        self._lock = threading.Lock()  # guards all below
         self._emptied = threading.Condition(self._lock)
+        self._is_draining = False  # telling nobody would take a third of what `end` does
         self._operations: dict[int, Operation] = {}
 
     def __len__(self) -> int:
@@ -43,13 +44,14 @@ class UnderWay:
         """It was answered; the seconds that it took."""
         with self._lock:
             operation = self._operations.pop(threading.get_ident())
-            if not self._operations:
+            if self._is_draining and not self._operations:
                 self._emptied.notify_all()
         return self.clock() - operation.began
 
     def drain(self, seconds: float) -> bool:
         """Wait until nothing is under way; False where something still is after that time."""
         with self._lock:
+            self._is_draining = True  # a mount does so at its end
             return self._emptied.wait_for(lambda: not self._operations, timeout=seconds)
 
     def older_than(self, seconds: float) -> list[tuple[int, Operation]]:
