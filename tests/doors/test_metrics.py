@@ -207,7 +207,7 @@ def answers(url: str) -> bool:
 def test_a_mount_in_the_background_tells_too(
     s3server: S3Server, filled: str, mountpoint: Path
 ) -> None:
-    done = mount(s3server, f"s3://{filled}", str(mountpoint), "-o", "metrics=127.0.0.1:0")
+    done = mount(s3server, "-o", "metrics=127.0.0.1:0", f"s3://{filled}", str(mountpoint))
     assert (done.returncode, done.stderr) == (0, "")
     assert (mountpoint / "x.zip/a.txt").read_text() == "hello\n"
     assert value(metrics(url_of(mountpoint)), "s3zipfs_read_bytes_total") == 6
@@ -226,7 +226,7 @@ def test_an_address_that_is_taken_is_one_line_and_no_mount(
             pytest.skip("this machine has no IPv6")
         taken.listen()
         address = f"{host}:{taken.getsockname()[1]}"
-        done = mount(s3server, f"s3://{filled}", str(mountpoint), "--metrics", address)
+        done = mount(s3server, "--metrics", address, f"s3://{filled}", str(mountpoint))
     words = (f"--metrics {address}", os.strerror(errno.EADDRINUSE))
     assert_one_line(done, *words, code=FAILED)
     assert mounted_type(mountpoint) is None
@@ -236,7 +236,7 @@ def test_an_address_that_is_taken_is_one_line_and_no_mount(
 def test_what_is_no_address_is_told_before_anything_is_done(
     s3server: S3Server, filled: str, mountpoint: Path, address: str
 ) -> None:
-    done = mount(s3server, f"s3://{filled}", str(mountpoint), "--metrics", address)
+    done = mount(s3server, "--metrics", address, f"s3://{filled}", str(mountpoint))
     assert_one_line(done, "--metrics", "HOST:PORT", code=USAGE)
     assert mounted_type(mountpoint) is None
 
