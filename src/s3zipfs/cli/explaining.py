@@ -152,8 +152,8 @@ def _archive_lines(found: Explanation) -> Iterator[str]:
         zarr = archive.zarr
         median = f"half of them {_size(zarr.median_chunk)} or less"
         yield (
-            f"  zarr       metadata: {zarr.metadata:,}, at so many places: {zarr.metadata_places:,}; "
-            f"chunks or shards: {zarr.chunks:,}, {median}"
+            f"  zarr       metadata: {zarr.metadata:,}, at so many places: "
+            f"{zarr.metadata_places:,}; chunks or shards: {zarr.chunks:,}, {median}"
         )
 
 
