@@ -180,7 +180,8 @@ def content_security_policy(page: str) -> str:
 
     return (
         f"default-src 'none'; script-src {hashed('script')}; style-src {hashed('style')}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
