@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -12,12 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from commands import assert_one_line, mount, s3zipfs
 from fakes3 import Request, error
 from faults.px import Proxy, gets
-from mounting import Mount, mounted_type, wait_until
+from mounting import Mount, mounted_type
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from s3server import S3Server
 from telling import ANY_PORT, SECONDS, get, metrics, parsed, settled, status, total, url_of, value
@@ -172,6 +174,7 @@ def test_openmetrics_is_told_to_who_asks_for_it(world: World) -> None:
         ("status.json", "127.0.0.1", "POST", 405),
         ("metrics", "127.0.0.1", "DELETE", 405),
         ("../../etc/passwd", "127.0.0.1", "GET", 404),
+        ("metrics", "[", "GET", 421),
     ],
 )
 def test_what_is_asked_wrongly_is_refused(
@@ -184,24 +187,32 @@ def test_what_is_asked_wrongly_is_refused(
         assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
-def test_who_asks_and_says_nothing_keeps_nobody_waiting(world: World) -> None:
+def test_who_asks_slowly_or_not_at_all_keeps_nobody_waiting(world: World) -> None:
     host, port = world.url.removeprefix("http://").rstrip("/").split(":")
-    silent = [socket.create_connection((host, int(port)), timeout=SECONDS) for _ in range(40)]
+    slow = [socket.create_connection((host, int(port)), timeout=SECONDS) for _ in range(40)]
     try:
+        for each in slow[::2]:
+            with contextlib.suppress(ConnectionError):  # it has given way already
+                each.sendall(b"GET /metr")
         assert (world.mount.path / "plain.bin").read_bytes() == PLAIN
-        for each in silent:
-            each.close()
-        wait_until(lambda: answers(world.url), seconds=SECONDS, what="an answer")
+        assert total(metrics(world.url), "s3zipfs_requests_total") > 0
+        assert slow[0].recv(1) == b""  # the oldest has given way
     finally:
-        for each in silent:
+        for each in slow:
             each.close()
 
 
-def answers(url: str) -> bool:
-    try:
-        return bool(metrics(url))
-    except OSError:
-        return False
+def test_what_is_asked_is_printable_in_the_log(
+    s3server: S3Server, filled: str, tmp_path: Path
+) -> None:
+    options = ("--verbose", *ANY_PORT)
+    with Mount(tmp_path / "mnt", s3server, [f"s3://{filled}"], *options) as mount:
+        parts = urlsplit(url_of(mount.path))
+        with socket.create_connection((parts.hostname, parts.port), timeout=SECONDS) as asking:
+            asking.sendall(b"GET /\x1b[31mred HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert asking.makefile("rb").read().startswith(b"HTTP/1.0 404 ")
+        mount.wait_for_line("GET /\\x1b[31mred")
+        assert "\x1b" not in mount.log.read_text()
 
 
 def test_a_mount_in_the_background_tells_too(

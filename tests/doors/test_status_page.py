@@ -125,6 +125,11 @@ def brightness(world: World, name: str) -> float:
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def test_durations_are_told_without_exponents(world: World) -> None:
+    for seconds, words in ((12345.6, "12,346 s"), (0.99996, "1.00 s"), (0.0123, "12.3 ms")):
+        assert world.browser.evaluate(f"seconds({seconds})") == words
+
+
 def test_a_mount_that_is_gone_is_said(world: World) -> None:
     world.shows("state", "the store answers")
     world.mount.__exit__(None, None, None)

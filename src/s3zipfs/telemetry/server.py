@@ -7,6 +7,7 @@ questions only, and knows no more than `.s3zipfs/status.json`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import ipaddress
 import logging
@@ -24,12 +25,12 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import make_wsgi_app
 
-from s3zipfs.errors import MountError
+from s3zipfs.errors import MountError, printable
 from s3zipfs.telemetry.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS: Final = 16  # at once; the next one is closed
+MOST_CONNECTIONS: Final = 16  # at once; the next one ends the oldest
 SECONDS: Final = 10.0  # for each part of a question, and of its answer
 
 _NO_CACHE: Final = [
@@ -43,7 +44,7 @@ class _Handler(WSGIRequestHandler):
     timeout = SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        log.debug("%s: %s", self.client_address[0], format % args)
+        log.debug("%s: %s", self.client_address[0], printable(format % args))
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -55,6 +56,8 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         )[0]
         self.address_family = family
         self._places = threading.Semaphore(MOST_CONNECTIONS)
+        self._lock = threading.Lock()  # guards _asking; who is in it is not closed yet
+        self._asking: dict[Any, None] = {}  # connections, the oldest first
         super().__init__(where[:2], _Handler)  # type: ignore[arg-type]
 
     def server_bind(self) -> None:
@@ -65,8 +68,10 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+            self._end_oldest()
+            self._places.acquire()  # its thread wakes up, and ends
+        with self._lock:
+            self._asking[request] = None
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # the process may have no more threads
@@ -78,6 +83,20 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._asking.pop(request, None)
+        super().shutdown_request(request)
+
+    def _end_oldest(self) -> None:
+        """An answer takes milliseconds: who is there for longest sends nothing, or byte by byte."""
+        with self._lock:
+            oldest = next(iter(self._asking), None)
+            if oldest is not None:
+                del self._asking[oldest]
+                with contextlib.suppress(OSError):  # it has gone by itself
+                    oldest.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         # Who asked is gone or silent: no fault of ours.
@@ -126,10 +145,13 @@ class StatusServer:
         Any page of the web may have a name of its own point at 127.0.0.1, and then read what is
         told here (DNS rebinding). An address says what it is.
         """
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # as of "["
+            return False
         if not ipaddress.ip_address(self._server.socket.getsockname()[0]).is_loopback:
             return True  # whoever reaches this machine may know it by any name
-        return name in {"localhost", self._given} or _is_address(name)
+        return name in {"localhost", self._given.lower()} or _is_address(name)
 
 
 class _Answers:
@@ -149,7 +171,7 @@ class _Answers:
                 return _plain(start, "421 Misdirected Request", "not the name of this address")
             return self._answer(environ, start)
         except Exception:
-            log.exception("%s: unexpected error", environ.get("PATH_INFO"))
+            log.exception("%r: unexpected error", environ.get("PATH_INFO"))
             return _plain(start, "500 Internal Server Error", "see the log of the mount")
 
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
