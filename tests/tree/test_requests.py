@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
+
+import numpy as np
 import pytest
 from trees import WAIT, MakeTree, names, read, zipped
 
+from s3zipfs.build import build_tree
 from s3zipfs.errors import NotFound
+from s3zipfs.settings import Settings
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
 
@@ -132,3 +137,21 @@ def test_random_reads_fetch_what_they_need(
     for offset in offsets:
         tree.read(node, offset, offset + 65536, WAIT)
     assert store.bytes_read <= 2 * 50 * 65536
+
+
+def test_deflated_members_that_are_read_side_by_side_are_fetched_once(
+    memory: MemoryStore, store: CountingStore
+) -> None:
+    # Together more than a mount keeps of what was read to its end, 4 MiB here.
+    noise = np.random.default_rng(5).integers(0, 16, 2 << 20, np.uint8).tobytes()
+    data = zipped({str(number): noise for number in range(4)}, zipfile.ZIP_DEFLATED)
+    memory.put("lab", "x.zip", data)
+    tree = build_tree(Settings(memory=32 << 20, cache_size=0), ["s3://lab"], store=store, kept=8)
+    nodes = [tree.resolve(b"x.zip/%d" % number, WAIT) for number in range(4)]
+    step = 1 << 17
+    for start in range(0, len(noise), step):
+        for node in nodes:
+            parts = tree.read(node, start, start + step, WAIT)
+            assert b"".join(parts) == noise[start : start + step]
+    tree.close()
+    assert store.bytes_read < 2 * len(data)

@@ -195,7 +195,7 @@ class Archive:
             if (parts := self._cache.peek(content, start, end)) is not None:
                 return parts
             with self._budget.reserved(whole_cost(member), wait):
-                covering, missing = self._cache.claim(content, 0, size, chunk=size)
+                covering, missing = self._cache.claim(content, 0, size, chunk=size, asked=end)
                 for extent in missing:
                     try:
                         raw = self._raw.read(member, *span, wait)

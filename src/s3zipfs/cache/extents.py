@@ -110,15 +110,16 @@ class ExtentCache:
             return replace(self._counts)
 
     def claim(
-        self, content: Hashable, start: int, end: int, *, chunk: int
+        self, content: Hashable, start: int, end: int, *, chunk: int, asked: int | None = None
     ) -> tuple[list[Extent], list[Extent]]:
         """The extents that cover `[start, end)`, and those of them that the caller must fetch.
 
         Missing ranges are split into equal parts of about `chunk` bytes. The new extents are
-        charged.
+        charged. `asked`: up to where it is read now, if less than `end`.
         """
+        asked = end if asked is None else asked
         with self._lock:
-            covering, missing = self._cover(content, start, end, chunk=chunk, wanted=True)
+            covering, missing = self._cover(content, start, end, chunk=chunk, asked=asked)
         self._budget.charge(sum(extent.cost for extent in missing))
         return covering, missing
 
@@ -133,7 +134,7 @@ class ExtentCache:
         if self._ahead_cost + most > self._budget.limit // 2 or not self._budget.try_charge(most):
             return None
         with self._lock:
-            _, missing = self._cover(content, start, end, chunk=chunk, wanted=False)
+            _, missing = self._cover(content, start, end, chunk=chunk, asked=None)
             cost = sum(extent.cost for extent in missing)
             self._ahead_cost += cost
             self._counts.ahead += sum(extent.end - extent.start for extent in missing)
@@ -144,8 +145,9 @@ class ExtentCache:
         return missing
 
     def _cover(
-        self, content: Hashable, start: int, end: int, *, chunk: int, wanted: bool
+        self, content: Hashable, start: int, end: int, *, chunk: int, asked: int | None
     ) -> tuple[list[Extent], list[Extent]]:
+        """`asked`: up to where somebody reads it now; None: nobody does yet."""
         held = self._contents.setdefault(content, _Content())
         covering: list[Extent] = []
         missing: list[Extent] = []
@@ -154,15 +156,16 @@ class ExtentCache:
             present = held.extents[at] if at < len(held.extents) else None
             if present is not None and present.start <= position:
                 covering.append(present)
-                if wanted:
-                    self._want(present, end)
+                if asked is not None:
+                    self._want(present, asked)
                     if self._is_complete(present):
                         self._counts.found += min(end, present.end) - position
                 position, at = present.end, at + 1
                 continue
             gap = (end if present is None else min(end, present.start)) - position
             stop = position + -(-gap // max(1, (gap + chunk // 2) // chunk))
-            extent = Extent(content, position, stop, wanted=wanted)
+            extent = Extent(content, position, stop, wanted=asked is not None)
+            extent.through = asked is not None and asked >= stop
             held.insert(extent)
             covering.append(extent)
             missing.append(extent)
