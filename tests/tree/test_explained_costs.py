@@ -123,7 +123,10 @@ class Bench:
 def has_settled(tree: Tree) -> bool:
     """Whether all is here that was asked for, ahead of the reader as well."""
     contents = list(tree.fetcher.cache._contents.values())
-    return all(extent.future.done() for each in contents for extent in list(each.extents))
+    plans = [held.archive._metadata._plan for held in tree.archives._open.values()]
+    metadata = [each for plan in plans if plan is not None for each in plan._coming.values()]
+    ahead = [extent.future for each in contents for extent in list(each.extents)]
+    return all(future.done() for future in [*ahead, *metadata])
 
 
 def read(tree: Tree, node: Any, what: str) -> None:
@@ -259,6 +262,16 @@ def test_the_metadata_of_a_zarr_archive_cost_what_is_foretold(
     assert foretold.cold.gets < 12
     assert cost(kept.foretold(path, "metadata").now) == (0, 0)
     assert kept.counted(path, "metadata")[:2] == (0, 0)
+
+
+@pytest.mark.parametrize("what", ["whole", "random"])
+@pytest.mark.parametrize("path", [b"v2.zip/.zgroup", b"v3.zip/zarr.json"])
+def test_one_metadata_member_costs_what_is_fetched_with_it(
+    cold: Bench, path: bytes, what: str
+) -> None:
+    foretold = cold.foretold(path, what)
+    assert cold.counted(path, what)[:2] == cost(foretold.cold)
+    assert foretold.cold.gets > 2  # of which two are the index and the member
 
 
 def test_an_object_that_is_no_archive_costs_what_is_foretold(kept: Bench) -> None:

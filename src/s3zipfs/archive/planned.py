@@ -35,7 +35,7 @@ class PlannedReads:
     """Reads of one archive version, one after another, as one process makes them.
 
     `gets` must know the end of the object; `learn` is to tell it the local header of a member that
-    is about to be read.
+    is about to be read. `most_metadata`: see `MetadataPlan`.
     """
 
     def __init__(
@@ -44,11 +44,13 @@ class PlannedReads:
         index: MemberIndex,
         gets: PlannedGets,
         learn: Callable[[Member], object],
+        *,
+        most_metadata: int,
     ) -> None:
         self._gets = gets
         self._learn = learn
         self._info = info
-        self._index = index
+        self._metadata = MetadataPlan(index, info.size, most=most_metadata)
         self._reader = ObjectReader(info, gets)
         self._raw = RawMembers(self._reader, index.node_count)
 
@@ -58,22 +60,10 @@ class PlannedReads:
         for start, end in found.pieces():
             self._gets.get_once(self._info.id, start, end)
 
-    def read_metadata(self, numbers: list[int], *, most: int) -> None:
-        """Read these members, which are metadata by their names. `most`: see `MetadataPlan`."""
-        plan = MetadataPlan(self._index, self._info.size, most=most)
-        for number in numbers:
-            member = self._index.member(number)
-            if not may_be_metadata(member):
-                self.read_whole(member)
-                continue
-            coming, groups = plan.read(number)
-            for group in groups:
-                self._gets.get_once(self._info.id, group.start, group.end)
-            if coming is None:
-                self.read_whole(member)
-
     def read_whole(self, member: Member) -> None:
         """Read all of it, in order."""
+        if self._comes_with_others(member):
+            return
         self._learn(member)
         size = member.uncompressed_size
         if size and span_of_read(member, 0, size) is None:
@@ -94,7 +84,7 @@ class PlannedReads:
 
         Of a large compressed member without checkpoints: all of it, since it is gone through.
         """
-        if start >= end:
+        if start >= end or self._comes_with_others(member):
             return
         self._learn(member)
         span = span_of_read(member, start, end)
@@ -109,6 +99,15 @@ class PlannedReads:
             return
         for needed in plan_resume(checkpoints, found, member, end):
             self._raw.read(member, *needed, _WAIT)
+
+    def _comes_with_others(self, member: Member) -> bool:
+        """Whether it is metadata of Zarr's that is fetched together, which is noted then."""
+        if not may_be_metadata(member) or not member.uncompressed_size:
+            return False
+        coming, groups = self._metadata.read(member.number)
+        for group in groups:
+            self._gets.get_once(self._info.id, group.start, group.end)
+        return coming is not None
 
     def _feed(self, member: Member) -> None:
         """Give all of it to a decoder, from its start."""

@@ -150,11 +150,13 @@ class Explainer:
         facts = facts_of(at.index, at.found, info.size)
         readings = [self._reading("open", at, lambda *_: None)]
         if facts.zarr is not None:
-            numbers = numbers_named(at.index, NAMES).tolist()
-            most = MetadataTable(MemoryBudget(self._memory)).most
-            readings.append(
-                self._reading("metadata", at, lambda run, _: run.read_metadata(numbers, most=most))
-            )
+            members = [at.index.member(n) for n in numbers_named(at.index, NAMES).tolist()]
+
+            def read_all(run: PlannedReads, _: DiskCache | None) -> None:
+                for member in members:
+                    run.read_whole(member)
+
+            readings.append(self._reading("metadata", at, read_all))
         situation = Situation(readings[0].cold.gets, self._keeps_indexes, self._unwraps)
         kept = Kept(self._held(info, 0, info.size), info.size, at.index_is_kept)
         version = self._tree.version_id(info)
@@ -251,7 +253,8 @@ class Explainer:
     ) -> Reading:
         def cost(disk: DiskCache | None, *, loads: bool, counts_load: bool = True) -> Cost:
             gets = self._planned(disk, at.known)
-            run = PlannedReads(at.info, at.index, gets, at.learn)
+            most = MetadataTable(MemoryBudget(self._memory)).most
+            run = PlannedReads(at.info, at.index, gets, at.learn, most_metadata=most)
             if loads:
                 network = self._tree.fetcher.network
                 self._wait.result(network.submit(run.load_index()))
