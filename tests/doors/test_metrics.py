@@ -196,7 +196,8 @@ def test_who_asks_slowly_or_not_at_all_keeps_nobody_waiting(world: World) -> Non
                 each.sendall(b"GET /metr")
         assert (world.mount.path / "plain.bin").read_bytes() == PLAIN
         assert total(metrics(world.url), "s3zipfs_requests_total") > 0
-        assert slow[0].recv(1) == b""  # the oldest has given way
+        with contextlib.suppress(ConnectionResetError):
+            assert slow[0].recv(1) == b""  # the oldest has given way
     finally:
         for each in slow:
             each.close()
