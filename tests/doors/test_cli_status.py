@@ -33,6 +33,13 @@ publish = Tree.publish
 Tree.publish = lambda self, files: publish(self, {name: threading.Event().wait for name in files})
 """
 
+HOSTILE = """
+from s3zipfs.tree.tree import Tree
+
+publish = Tree.publish
+Tree.publish = lambda self, files: publish(self, {name: lambda: CONTENT for name in files})
+"""
+
 
 @pytest.fixture
 def filled(s3client: Any, bucket: str) -> str:
@@ -130,13 +137,34 @@ def test_a_mount_that_is_stopped_is_told_and_blocks_nobody(
     assert s3zipfs("status", str(mount.path), *PATIENT).returncode == 0
 
 
+@contextlib.contextmanager
+def patched(tmp_path: Path, server: S3Server, bucket: str, code: str) -> Iterator[Mount]:
+    """A mount whose process runs that code first."""
+    (tmp_path / "sitecustomize.py").write_text(code)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PYTHONPATH": path}
+    with Mount(tmp_path / "odd", server, [f"s3://{bucket}"], environment=environment) as mount:
+        yield mount
+
+
+@pytest.mark.parametrize("content", [b"[" * 1_000_000, b"[]", b"\xff", b'{"a":' * 50_000])
+def test_a_mount_that_tells_nonsense_is_told_and_hides_no_other(
+    mount: Mount, tmp_path: Path, s3server: S3Server, filled: str, content: bytes
+) -> None:
+    code = f"CONTENT = {content!r}{HOSTILE}"
+    with patched(tmp_path, s3server, filled, code) as odd:
+        done = s3zipfs("status", str(odd.path), *PATIENT)
+        assert_one_line(done, str(odd.path), "can't be understood", code=1)
+        told = of_all(*PATIENT)
+        assert told[str(odd.path)]["state"] == "tells nothing"
+        assert told[str(odd.path)]["status"] is None
+        assert told[str(mount.path)]["state"] == "serving"
+
+
 def test_a_mount_that_took_the_question_and_never_answers_blocks_nobody(
     tmp_path: Path, s3server: S3Server, filled: str
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(STUCK)
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {"PYTHONPATH": path}
-    with Mount(tmp_path / "mnt", s3server, [f"s3://{filled}"], environment=environment) as mount:
+    with patched(tmp_path, s3server, filled, STUCK) as mount:
         try:
             # No signal frees such a reader, SIGKILL neither: it must not be the command itself.
             done = s3zipfs("status", str(mount.path), *SHORT)

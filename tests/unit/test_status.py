@@ -165,6 +165,24 @@ def test_what_a_mount_of_another_version_lacks_is_left_out(told: dict[str, Any])
     assert "s3zipfs" in shown(page(Look(told, 1.0), Look(told, 0.0)))
 
 
+def with_figures(told: Any, figure: Any) -> Any:
+    """A document, all of whose figures are that one."""
+    if isinstance(told, dict):
+        return {name: with_figures(each, figure) for name, each in told.items()}
+    if isinstance(told, list):
+        return [with_figures(each, figure) for each in told]
+    return figure if isinstance(told, int | float) else told
+
+
+@pytest.mark.parametrize("figure", [1e300, -1e300, (1 << 63) - 1, 10**400, "x", [], {}, None, True])
+def test_figures_that_no_counter_can_reach_are_shown_as_something(figure: Any) -> None:
+    strange = json.dumps(with_figures(document(), figure)).replace("1e+300", "1e999")
+    status = parse_status(strange.encode())
+    mounts = [MountState("/mnt/lab", "s3://lab", "serving", status, None)]
+    for look in (page(Look(status, 2.0), Look(document(), 1.0)), overview(mounts)):
+        assert "/mnt/lab" in shown(look)
+
+
 def test_all_mounts_are_a_line_each_and_a_line_for_each_that_tells_nothing() -> None:
     why = "/mnt/gone: dead: its process is gone"
     mounts = [

@@ -14,7 +14,7 @@ from rich.live import Live
 from s3zipfs.cli.errors import FAILED
 from s3zipfs.cli.statusview import Look, MountState, Status, overview, page, parse_status
 from s3zipfs.errors import MountError
-from s3zipfs.fuse.asking import NoAnswer, mount_of, mounts, read_file, read_files
+from s3zipfs.fuse.asking import TELLS_NOTHING, NoAnswer, mount_of, mounts, read_file, read_files
 from s3zipfs.fuse.mountpoint import ANSWER_SECONDS, MountEntry
 
 FILE: Final = "status.json"
@@ -117,10 +117,14 @@ def _states(wait: float) -> list[MountState]:
     asked = mounts()
     states = []
     for mounted, answer in zip(asked, read_files(asked, FILE, seconds=wait), strict=True):
+        state, found, why = "serving", None, None
         if isinstance(answer, NoAnswer):
-            state, found, why = answer.state, None, str(answer)
+            state, why = answer.state, str(answer)
         else:
-            state, found, why = "serving", _parsed(mounted, answer), None
+            try:
+                found = _parsed(mounted, answer)
+            except MountError as error:  # anybody's mount, which hides no other
+                state, why = TELLS_NOTHING, str(error)
         states.append(MountState(str(mounted.path), mounted.source, state, found, why))
     return states
 

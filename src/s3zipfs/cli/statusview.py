@@ -20,6 +20,9 @@ from s3zipfs.errors import printable
 
 Status = Mapping[str, Any]
 
+_BEYOND = 1 << 63
+_LONGEST = timedelta.max // timedelta(seconds=1)
+
 _COLOURS = {"closed": "green", "half_open": "yellow", "open": "red", "slowed": "yellow"}
 _COLOURS |= {"refused": "red", "serving": "green"}
 _BREAKERS = {
@@ -61,7 +64,10 @@ def parse_status(content: bytes) -> Status:
     Raises:
         ValueError: it is none.
     """
-    status = json.loads(content)
+    try:
+        status = json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(status, dict):
         raise ValueError("not an object")  # noqa: TRY004 - as of what is no JSON
     return status
@@ -71,11 +77,11 @@ def parse_status(content: bytes) -> Status:
 
 
 def number(status: Status, *path: str) -> float:
-    """The figure at a path of keys; 0 where there is none."""
+    """The figure at a path of keys; 0 where there is none, or what no counter can reach."""
     found: Any = status
     for key in path:
         found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, int | float) else 0
+    return found if isinstance(found, int | float) and 0 <= found < _BEYOND else 0
 
 
 def rate(now: Look, before: Look | None, *path: str) -> float | None:
@@ -186,7 +192,11 @@ def _indexes(status: Status) -> str:
 
 
 def _bad(outcomes: Any) -> str:
-    bad = [f"{count:,} {printable(each)}" for each, count in _items(outcomes) if each != "ok"]
+    bad = [
+        f"{number(outcomes, each):,.0f} {printable(each)}"
+        for each, _ in _items(outcomes)
+        if each != "ok"
+    ]
     return f" ({', '.join(bad)})" if bad else ""
 
 
@@ -301,4 +311,4 @@ def _percent(share: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=int(seconds)))
+    return str(timedelta(seconds=min(int(seconds), _LONGEST)))

@@ -19,6 +19,9 @@ from s3zipfs.tree.names import CONTROL
 
 _WELL: Final = b"\0"  # before a content; all else is an errno, in digits
 _PIECE: Final = 1 << 16
+_MOST: Final = 1 << 24  # bytes; ours are 30 kB, but anybody may mount what is called as ours is
+
+TELLS_NOTHING: Final = "tells nothing"
 
 _GONE: Final = ("dead", "its process is gone; mount again, or clear it: s3zipfs umount {}")
 _FOREIGN: Final = ("not permitted", "another user's, without allow_other; ask as that user")
@@ -28,7 +31,7 @@ _WHY: Final = {
     errno.EACCES: _FOREIGN,
     errno.EPERM: _FOREIGN,
     errno.ETIMEDOUT: ("no answer", "its process may be stuck; end it, and clear it: umount -l {}"),
-    errno.ENOENT: ("tells nothing", "it is served by an older version"),
+    errno.ENOENT: (TELLS_NOTHING, "it is served by an older version"),
 }
 
 
@@ -141,11 +144,12 @@ def _answer(path: Path, channel: int) -> NoReturn:
         for stream in range(3):  # else whoever reads our output waits for this child as well
             os.dup2(nothing, stream)
         try:
-            told = _WELL + path.read_bytes()
+            with path.open("rb") as file:
+                told = _WELL + file.read(_MOST)
         except OSError as error:
             told = b"%d" % (error.errno or errno.EIO)
-        with os.fdopen(channel, "wb") as file:
-            file.write(told)
+        with os.fdopen(channel, "wb") as answer:
+            answer.write(told)
     finally:
         os._exit(0)
 
