@@ -35,7 +35,7 @@ from s3zipfs.telemetry.objects import ObjectMeter
 from s3zipfs.telemetry.operations import OperationMeter
 from s3zipfs.telemetry.prometheus import METRICS, registry_of
 from s3zipfs.telemetry.requests import RequestMeter, Sent, Verb
-from s3zipfs.telemetry.server import content_security_policy
+from s3zipfs.telemetry.server import StatusServer, content_security_policy
 from s3zipfs.telemetry.status import About, status_of
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "monitoring.md"
@@ -272,6 +272,12 @@ def test_what_is_inflated_ahead_counts_as_well() -> None:
     assert cache.peek("x", 0, 150) is not None
     counts = cache.counts
     assert (counts.found, counts.ahead, counts.ahead_used) == (150, 100, 100)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_what_can_be_no_host_is_told_as_such(host: str) -> None:
+    with pytest.raises(errors.MountError, match=re.escape(f"--metrics {host}:0: no name")):
+        StatusServer(host, 0)
 
 
 def test_a_page_may_run_its_own_script_only() -> None:

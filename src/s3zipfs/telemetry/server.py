@@ -119,6 +119,8 @@ class StatusServer:
             self._server = _Server(host, port)
         except OSError as error:
             raise MountError(f"--metrics {_joined(host, port)}: {error.strerror}") from error
+        except UnicodeError as error:  # by the codec of names of hosts
+            raise MountError(f"--metrics {_joined(host, port)}: no name of a host") from error
 
     @property
     def url(self) -> str:
