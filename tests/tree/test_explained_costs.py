@@ -124,9 +124,9 @@ def has_settled(tree: Tree) -> bool:
     """Whether all is here that was asked for, ahead of the reader as well."""
     contents = list(tree.fetcher.cache._contents.values())
     plans = [held.archive._metadata._plan for held in tree.archives._open.values()]
-    metadata = [each for plan in plans if plan is not None for each in plan._coming.values()]
-    ahead = [extent.future for each in contents for extent in list(each.extents)]
-    return all(future.done() for future in [*ahead, *metadata])
+    return all(extent.future.done() for each in contents for extent in list(each.extents)) and all(
+        here.done() for plan in plans if plan is not None for here in plan._coming.values()
+    )
 
 
 def read(tree: Tree, node: Any, what: str) -> None:
