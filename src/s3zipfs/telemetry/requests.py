@@ -42,7 +42,7 @@ class RequestFigures:
     durations: Mapping[Verb, Histogram]  # of those that have ended
     outcomes: Mapping[Verb, Mapping[str, int]]
     under_way: int
-    bytes_fetched: int  # of bodies, those that broke included
+    bytes_fetched: int  # of bodies, and of those that broke what was heard of them
 
 
 class RequestMeter:
