@@ -100,7 +100,6 @@ def test_findings_come_in_the_checks_order_whichever_is_ready_first() -> None:
 
     checkup = Checkup([("first", first), ("second", second)], seconds=60)
     assert [each.found for each in checkup.run()] == ["1", "2", "3"]
-    assert not checkup.is_stuck
 
 
 def test_a_check_that_hangs_is_one_line_and_the_next_ones_are_told() -> None:
@@ -119,7 +118,6 @@ def test_a_check_that_hangs_is_one_line_and_the_next_ones_are_told() -> None:
         (Level.OK, "other"),
     ]
     assert findings[1].found == "no answer within 1 s"
-    assert checkup.is_stuck
 
 
 def test_checks_that_all_hang_are_waited_for_once() -> None:

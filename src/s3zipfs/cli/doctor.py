@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +65,7 @@ def doctor(what: str | None, as_json: bool, wait: float, **options: Any) -> int:
         worst = max(worst, _show(warning("settings", text, "mend that"), as_json=as_json))
     for finding in checkup.run():
         worst = max(worst, _show(finding, as_json=as_json))
-    code = EXIT_CODES[worst]
-    if checkup.is_stuck:  # whatever it waits for, nobody else does
-        sys.stdout.flush()
-        os._exit(code)
-    return code
+    return EXIT_CODES[worst]
 
 
 def _checks(

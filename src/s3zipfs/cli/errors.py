@@ -1,8 +1,13 @@
-"""The one place where an error becomes a line and an exit code."""
+"""The one place where an error becomes a line and an exit code, and how a process ends."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -49,3 +54,14 @@ def one_line(text: str) -> str:
 
 def _shown(name: object) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def leave(code: int) -> NoReturn:
+    """End without the interpreter's own end, which waits for threads that wait for the store.
+
+    And obstore's threads that outlive it panic, with a trace on stderr (Ctrl-C in a GET).
+    """
+    with contextlib.suppress(OSError):  # what was printed before an error
+        sys.stdout.flush()
+    logging.shutdown()
+    os._exit(code)

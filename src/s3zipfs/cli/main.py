@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from s3zipfs import __version__
-from s3zipfs.cli.errors import FAILED, INTERRUPTED, code_of, is_expected, line_of
+from s3zipfs.cli.errors import FAILED, INTERRUPTED, code_of, is_expected, leave, line_of
 from s3zipfs.cli.logs.formats import is_journal
 from s3zipfs.errors import MountError
 
@@ -93,7 +93,15 @@ def _tell_version(context: click.Context) -> None:
 
 
 def main() -> NoReturn:
-    """The console script. Errors are one line on stderr; a traceback is for the log only."""
+    """The console script."""
+    leave(run())
+
+
+def run() -> int:
+    """The command of `sys.argv`; its exit code. Errors are one line on stderr.
+
+    A traceback is for the log only.
+    """
     _open_standard_streams()
     _leave_no_core()
     try:
@@ -103,17 +111,17 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`s3zipfs cat … | head`); nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+        return FAILED
     except Exception as error:
         if not is_expected(error):
             logging.getLogger(__name__).debug("unexpected error", exc_info=error)
         _say(line_of(error))
-        sys.exit(code_of(error))
-    sys.exit(code if isinstance(code, int) else 0)
+        return code_of(error)
+    return code if isinstance(code, int) else 0
 
 
 def _say(line: str) -> None:

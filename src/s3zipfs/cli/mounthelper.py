@@ -13,8 +13,8 @@ import re
 import sys
 from typing import NoReturn
 
-from s3zipfs.cli.errors import FAILED, USAGE
-from s3zipfs.cli.main import main as s3zipfs
+from s3zipfs.cli.errors import USAGE, leave
+from s3zipfs.cli.main import run
 
 # As mount(8) has them under "EXIT STATUS":
 _USAGE, _FAILED = 1, 32
@@ -31,11 +31,7 @@ def main() -> NoReturn:
     if command is None:
         sys.exit(0)
     sys.argv = [sys.argv[0], *command]
-    try:
-        s3zipfs()
-    except SystemExit as ended:
-        codes: dict[object, int] = {0: 0, FAILED: _FAILED, USAGE: _USAGE}
-        sys.exit(codes.get(ended.code, _FAILED))
+    leave({0: 0, USAGE: _USAGE}.get(run(), _FAILED))
 
 
 def command_of(arguments: list[str]) -> list[str] | None:

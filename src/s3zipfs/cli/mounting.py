@@ -17,7 +17,7 @@ import click
 
 from s3zipfs.cli import background, logs
 from s3zipfs.cli.aliases import check_alias, is_remote
-from s3zipfs.cli.errors import is_expected, line_of
+from s3zipfs.cli.errors import is_expected, leave, line_of
 from s3zipfs.cli.options import CommandLine, command_line_of, mount_options, store_options, warn
 from s3zipfs.errors import DeadlineExceeded, SettingsError, StoreUnavailable
 from s3zipfs.fuse import mountpoint as places
@@ -134,7 +134,7 @@ def _serve(
     from s3zipfs.cli import monitoring  # noqa: PLC0415
     from s3zipfs.fuse.guard import CrawlGuard  # noqa: PLC0415
     from s3zipfs.fuse.ledger import Ledger  # noqa: PLC0415
-    from s3zipfs.fuse.mount import end_process, serve  # noqa: PLC0415
+    from s3zipfs.fuse.mount import serve  # noqa: PLC0415
     from s3zipfs.fuse.operations import Operations  # noqa: PLC0415
 
     listening = monitoring.listen(settings.metrics)
@@ -166,7 +166,7 @@ def _serve(
             on_hangup=lambda: _reload(tree, guard, command_line),
         )
         tree.flush(FLUSH_SECONDS)
-        end_process(0)
+        leave(0)  # a transfer may be blocked for ever: the tree is not closed
 
 
 def _check(tree: Tree, settings: Settings, notifier: Notifier) -> None:

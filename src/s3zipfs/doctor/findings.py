@@ -57,14 +57,12 @@ def error(about: str, found: str, remedy: str) -> Finding:
 class Checkup:
     """Runs checks side by side and tells their findings in the checks' order.
 
-    Each finding may take `seconds`. `is_stuck` afterwards: a thread still waits for something, so
-    that the process must not wait for its end.
+    Each finding may take `seconds`. A thread may still wait for something afterwards.
     """
 
     def __init__(self, checks: Sequence[tuple[str, Check]], *, seconds: float) -> None:
         self._checks = checks
         self._seconds = seconds
-        self.is_stuck = False
 
     def run(self) -> Iterator[Finding]:
         """All findings; what a check has not told in time is one.
@@ -80,7 +78,6 @@ class Checkup:
                 try:
                     heard, finding = told.get(timeout=max(0.0, left))
                 except queue.Empty:
-                    self.is_stuck = True
                     yield error(
                         about, f"no answer within {self._seconds:g} s", "see what it waits for"
                     )

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from s3zipfs.errors import MountError
 from s3zipfs.fuse import mountpoint, privileges, readahead
@@ -63,7 +62,7 @@ def serve(
     called once the kernel has been answered and the mount is in its table, unless a signal comes
     first; `on_hangup` at each SIGHUP, while the mount goes on.
 
-    The process is to end afterwards (`end_process`): the signal handlers stay, and threads may be
+    The process is to end afterwards (`leave`): the signal handlers stay, and threads may be
     blocked.
 
     Raises:
@@ -247,10 +246,4 @@ def _leave_at_once(mounted: MountEntry, status: int) -> None:
     # Writes no log: that may be what is blocked.
     with contextlib.suppress(MountError, OSError):
         mountpoint.unmount(mounted.path, device=mounted.device)
-    os._exit(status)
-
-
-def end_process(status: int) -> NoReturn:
-    """Leave without joining the session's threads: one may be blocked in a transfer for ever."""
-    logging.shutdown()
     os._exit(status)
