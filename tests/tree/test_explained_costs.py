@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -272,6 +273,18 @@ def test_one_metadata_member_costs_what_is_fetched_with_it(
     foretold = cold.foretold(path, what)
     assert cold.counted(path, what)[:2] == cost(foretold.cold)
     assert foretold.cold.gets > 2  # of which two are the index and the member
+
+
+def test_of_a_member_that_can_not_be_read_no_cost_is_told(
+    cold: Bench, s3client: Any, filled: str
+) -> None:
+    data = bytearray(zipped({"odd": b"1"}))
+    struct.pack_into("<H", data, data.index(b"PK\1\2") + 10, 98)  # APPNOTE 4.4.5: PPMd
+    struct.pack_into("<H", data, 8, 98)
+    s3client.put_object(Bucket=filled, Key="odd.zip", Body=bytes(data))
+    explained = cold.explain(b"odd.zip/odd")
+    assert [each.what for each in explained.readings] == ["open"]
+    assert [each.rule for each in explained.advice] == ["unsupported"]
 
 
 def test_an_object_that_is_no_archive_costs_what_is_foretold(kept: Bench) -> None:

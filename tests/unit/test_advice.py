@@ -145,6 +145,8 @@ def test_flags_and_methods_are_counted() -> None:
         (0, 1 << 30, 0, None),
         (12, 17 << 20, 0, "forward-only"),
         (8, 100, 1, "encrypted"),
+        (98, 100, 0, "unsupported"),
+        (98, 17 << 20, 0, "unsupported"),
     ],
 )
 def test_of_a_member_its_method_and_size_are_told(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from s3zipfs.archive.decoders import METHODS
 from s3zipfs.tree.archivefacts import ArchiveFacts
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.methods import DEFLATED, STORED, method_name
@@ -45,6 +46,9 @@ def advise_on_member(member: Member) -> list[Advice]:
     """For one member."""
     if member.is_encrypted:
         return [Advice("encrypted", "it is encrypted, so it can't be read; zip it without -e")]
+    if member.method not in {STORED, *METHODS}:
+        text = f"{method_name(member.method)}: no library here reads it; store or deflate it"
+        return [Advice("unsupported", text)]
     if member.method == STORED or member.uncompressed_size <= LARGE_MEMBER:
         return []
     if member.method == DEFLATED:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from s3zipfs.archive.decoders import METHODS
 from s3zipfs.archive.inflate import broken
 from s3zipfs.archive.loading import FoundDirectory, find_directory
 from s3zipfs.archive.metadata import MetadataTable
@@ -27,7 +28,7 @@ from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member as ZipMember
-from s3zipfs.zipformat.methods import DEFLATED
+from s3zipfs.zipformat.methods import DEFLATED, STORED
 from s3zipfs.zipformat.named import numbers_named
 from s3zipfs.zipformat.records import MoreNeeded, local_header_span, parse_local_header
 
@@ -174,7 +175,8 @@ class Explainer:
         readings, data = [self._reading("open", at, lambda *_: None)], None
         if not member.is_encrypted and not member.damaged:
             data = at.learn(member)
-            readings += self._readings(at, member)
+            if member.method in {STORED, *METHODS}:
+                readings += self._readings(at, member)
         start = member.local_header_offset
         end = start + (data or local_header_span(member)) + member.compressed_size
         end = min(end, info.size)
