@@ -25,7 +25,7 @@ class UnderWay:
         self.clock = clock
         self._lock = threading.Lock()  # guards all below
         self._emptied = threading.Condition(self._lock)
-        self._is_draining = False  # telling nobody would take a third of what `end` does
+        self._is_draining = False  # else nobody waits to be told
         self._operations: dict[int, Operation] = {}
 
     def __len__(self) -> int:

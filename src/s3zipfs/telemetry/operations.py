@@ -22,8 +22,8 @@ class OperationFigures:
 class OperationMeter:
     """One kind of operation; safe for any thread.
 
-    Counters of prometheus_client take ten times as long (a histogram 2.4 µs), and a missing name
-    takes 15 µs in all.
+    0.42 µs for an operation; a histogram of prometheus_client alone takes 0.76, and a missing name
+    15 µs in all.
     """
 
     def __init__(self) -> None:
