@@ -75,6 +75,8 @@ class _Commands(click.Group):
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Mount MinIO and S3 buckets read-only, with every zip in them as a directory."""
+    if os.environ.get("NO_COLOR"):  # no-color.org; click knows of terminals only
+        context.color = False
     if context.invoked_subcommand is None:
         raise click.UsageError(f"What to do? One of {', '.join(_PUBLIC)}.")
 
