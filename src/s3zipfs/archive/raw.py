@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -42,6 +42,28 @@ def span_of_read(member: Member, start: int, end: int) -> tuple[int, int] | None
     return None
 
 
+def read_header(
+    member: Member, view: memoryview, size: int, read: Callable[[int, int], memoryview]
+) -> tuple[int, memoryview]:
+    """The bytes that a member's local header has before the data, and all that was read from it.
+
+    Args:
+        member: whose header it is.
+        view: the object from the header on, as long as it was guessed to be.
+        size: of the object, in bytes.
+        read: gives bytes `[start, end)` of the object, where the header turns out to be longer.
+
+    Raises:
+        BadMember: the header is not the member's own, or it passes the object's end.
+    """
+    header = member.local_header_offset
+    while isinstance(found := parse_local_header(view, member), MoreNeeded):
+        if header + found.end > size:
+            raise broken(member, "its local header passes the end of the object")
+        view = read(header, header + found.end)
+    return found, view
+
+
 class RawMembers:
     """The data of one archive's members. Safe for any number of threads."""
 
@@ -72,11 +94,9 @@ class RawMembers:
         reach = span + end if start <= WHOLE_STORED else span
         until = header + span + member.compressed_size
         view = joined(self._reader.read(header, min(header + reach, limit), wait, until=until))
-        while isinstance(found := parse_local_header(view, member), MoreNeeded):
-            if header + found.end > limit:
-                raise broken(member, "its local header passes the end of the object")
-            view = joined(self._reader.read(header, header + found.end, wait))
-        data = found
+        data, view = read_header(
+            member, view, limit, lambda first, last: joined(self._reader.read(first, last, wait))
+        )
         if header + data + member.compressed_size > limit:
             raise broken(member, "its data passes the end of the object")
         self._data_starts[member.number] = data

@@ -22,7 +22,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from s3zipfs.fuse.mountpoint import TYPE, parse_mountinfo
+from s3zipfs.fuse.mountpoint import TYPE, mount_table
 from s3zipfs.settings import Kind, Settings, kind_of
 
 PROGRAM: Final = "s3zipfs"
@@ -208,8 +208,7 @@ class _Mountpoint(click.ParamType[str]):
         incomplete: str,
     ) -> list[Item]:
         """From the kernel's table; no mount is touched."""
-        entries = parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
-        ours = [str(entry.path) for entry in entries if entry.type == TYPE]
+        ours = [str(entry.path) for entry in mount_table() if entry.type == TYPE]
         if not any(path.startswith(incomplete) for path in ours):
             return [CompletionItem(incomplete, type="dir")]
         return [CompletionItem(path) for path in ours if path.startswith(incomplete)]

@@ -12,7 +12,7 @@ from s3zipfs.cli.aliases import check_alias
 from s3zipfs.errors import NotFound, SettingsError
 from s3zipfs.mcaliases import split_alias
 from s3zipfs.settings import SCHEMES, Settings, Source, parse_source
-from s3zipfs.tree.nodes import Kind, Node
+from s3zipfs.tree.nodes import Kind, Member, Node
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
 
@@ -78,6 +78,24 @@ def _source_of(settings: Settings, bucket: str, path: str) -> Source | None:
             "without --config"
         )
     return nearest[0] if nearest else None
+
+
+def archive_directory_at(
+    where: str, tree: Tree, path: bytes, wait: Wait, *, instead: str
+) -> Member:
+    """The archive, or a directory in it, that a path names.
+
+    Raises:
+        SettingsError: it is something else; `instead` is what to give for a file.
+    """
+    node = node_at(tree, path, wait, follow=True)
+    if not isinstance(node, Member):
+        raise SettingsError(
+            f"{where}: not an archive by its name; give s3://BUCKET/KEY.zip, or --archive"
+        )
+    if tree.getattr(node, wait).kind is not Kind.DIRECTORY:
+        raise SettingsError(f"{where}: a file; give {instead}")
+    return node
 
 
 def node_at(tree: Tree, path: bytes, wait: Wait, *, follow: bool) -> Node:

@@ -13,8 +13,9 @@ from typing import Final
 from s3zipfs.build import build_tree
 from s3zipfs.cli.aliases import is_remote
 from s3zipfs.cli.opening import sources_of
-from s3zipfs.errors import SettingsError
-from s3zipfs.fuse.mountpoint import TYPE, parse_mountinfo
+from s3zipfs.errors import MountError, SettingsError
+from s3zipfs.fuse.asking import mount_of, read_file
+from s3zipfs.fuse.mountpoint import MountEntry
 from s3zipfs.settings import Settings, Source, settings_told
 from s3zipfs.tree.tree import Tree
 
@@ -42,27 +43,22 @@ def place_of(where: str, settings: Settings) -> Place:
         sources, path = sources_of(where, settings)
         return Place(settings, sources, path, None)
     real = Path(where).resolve(strict=True)
-    mountpoint = _mountpoint(real)
-    told = mountpoint / ".s3zipfs" / TOLD
+    mounted = _mount_of(real)
     try:
-        of_mount = settings_told(json.loads(told.read_bytes()), settings)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{told}: {error}; give the URL, and the --cache-dir of the mount"
-        ) from error
-    below = os.fsencode(real.relative_to(mountpoint))
+        of_mount = settings_told(json.loads(read_file(mounted, TOLD)), settings)
+    except (MountError, ValueError) as error:
+        raise SettingsError(f"{error}; give the URL, and the --cache-dir of the mount") from error
+    below = os.fsencode(real.relative_to(mounted.path))
     return Place(of_mount, of_mount.sources, b"" if below == b"." else below, real)
 
 
-def _mountpoint(path: Path) -> Path:
-    """Where the file system of ours is mounted that a path is on."""
-    device = path.stat().st_dev
-    name = f"{os.major(device)}:{os.minor(device)}"
-    for entry in reversed(parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())):
-        is_there = entry.device == name and entry.type == TYPE
-        if is_there and path.is_relative_to(entry.path):
-            return entry.path
-    raise SettingsError(f"{path} is not on a mount of s3zipfs; give a URL, s3://BUCKET/KEY")
+def _mount_of(path: Path) -> MountEntry:
+    try:
+        return mount_of(path)
+    except MountError:
+        raise SettingsError(
+            f"{path} is not on a mount of s3zipfs; give a URL, s3://BUCKET/KEY"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -11,14 +11,13 @@ import click
 
 from s3zipfs.cli.aliases import is_remote
 from s3zipfs.cli.errors import one_line
-from s3zipfs.cli.opening import log_held, node_at, tree_of
+from s3zipfs.cli.opening import archive_directory_at, log_held, tree_of
 from s3zipfs.cli.options import settings_of, store_options
 from s3zipfs.errors import SettingsError
 from s3zipfs.references.collecting import References, collect
 from s3zipfs.references.jsonfile import json_parts, write_json
 from s3zipfs.references.parquet import load_arrow, write_parquet
 from s3zipfs.settings import Settings
-from s3zipfs.tree.nodes import Kind, Member
 from s3zipfs.waiting import Wait
 
 _HELP = """Write where the members of the archive at s3://BUCKET/KEY.zip[/GROUP] stand in it, as
@@ -92,13 +91,8 @@ def _collect(where: str, settings: Settings, *, skip: bool) -> References:
         raise SettingsError(f"{where}: references name an object; give s3://BUCKET/KEY.zip")
     with tree_of(where, settings) as (tree, path):
         wait = Wait(settings.timeout)
-        node = node_at(tree, path, wait, follow=True)
-        if not isinstance(node, Member):
-            raise SettingsError(
-                f"{where}: not an archive by its name; give s3://BUCKET/KEY.zip, or --archive"
-            )
-        if tree.getattr(node, wait).kind is not Kind.DIRECTORY:
-            raise SettingsError(f"{where}: a file; give the archive or the group that it is in")
+        instead = "the archive or the group that it is in"
+        node = archive_directory_at(where, tree, path, wait, instead=instead)
         return collect(tree, node, wait, skip=skip)
 
 

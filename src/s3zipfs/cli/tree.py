@@ -14,13 +14,12 @@ import click
 
 from s3zipfs.cli.aliases import is_remote
 from s3zipfs.cli.errors import FAILED, one_line
-from s3zipfs.cli.opening import log_held, node_at, tree_of
+from s3zipfs.cli.opening import archive_directory_at, log_held, tree_of
 from s3zipfs.cli.options import settings_of, store_options
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings import Settings
 from s3zipfs.tree.directories import ArchiveDirectory, Directory, PathDirectory
 from s3zipfs.tree.hierarchy import HierarchyNode, Path, walk_files, walk_hierarchy
-from s3zipfs.tree.nodes import Kind, Member
 from s3zipfs.tree.zarrmetadata import ArrayMetadata
 from s3zipfs.waiting import Wait
 
@@ -93,13 +92,8 @@ def _directory(where: str, settings: Settings) -> Iterator[Directory]:
         return
     with tree_of(where, settings) as (names, path):
         wait = Wait(settings.timeout)
-        node = node_at(names, path, wait, follow=True)
-        if not isinstance(node, Member):
-            raise SettingsError(
-                f"{where}: not an archive by its name; give s3://BUCKET/KEY.zip, or --archive"
-            )
-        if names.getattr(node, wait).kind is not Kind.DIRECTORY:
-            raise SettingsError(f"{where}: a file; give the group or array that it is in")
+        instead = "the group or array that it is in"
+        node = archive_directory_at(where, names, path, wait, instead=instead)
         yield ArchiveDirectory(names, node, wait)
 
 

@@ -70,8 +70,7 @@ def _lexically(path: str | Path) -> Path:
 
 
 def _topmost() -> list[MountEntry]:
-    entries = mountpoint.parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
-    return list({each.path: each for each in entries}.values())
+    return list({each.path: each for each in mountpoint.mount_table()}.values())
 
 
 def read_file(mounted: MountEntry, name: str, *, seconds: float = ANSWER_SECONDS) -> bytes:

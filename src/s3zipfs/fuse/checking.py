@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from s3zipfs.errors import SettingsError
-from s3zipfs.fuse.mountpoint import TYPE, parse_mountinfo
+from s3zipfs.fuse.mountpoint import TYPE, mount_table
 from s3zipfs.tree.findings import Counts, Finding, Kind
 
 PIECE: Final = 1 << 20  # bytes read at once
@@ -101,5 +101,4 @@ class MountedCheck:
 
 def _is_ours(device: int) -> bool:
     name = f"{os.major(device)}:{os.minor(device)}"
-    mounts = parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
-    return any(each.device == name and each.type == TYPE for each in mounts)
+    return any(each.device == name and each.type == TYPE for each in mount_table())

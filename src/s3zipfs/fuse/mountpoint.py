@@ -55,6 +55,11 @@ def parse_mountinfo(text: bytes) -> list[MountEntry]:
     return entries
 
 
+def mount_table() -> list[MountEntry]:
+    """The mounts that this process sees, by the kernel; none of them is touched."""
+    return parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
+
+
 def _unescape(field: bytes) -> str:
     return os.fsdecode(_ESCAPE.sub(lambda found: bytes([int(found.group(1), 8)]), field))
 
@@ -62,7 +67,7 @@ def _unescape(field: bytes) -> str:
 def mount_at(path: Path) -> MountEntry | None:
     """The topmost mount at exactly this path, which is not touched to find out."""
     found = None
-    for entry in parse_mountinfo(Path("/proc/self/mountinfo").read_bytes()):
+    for entry in mount_table():
         if entry.path == path:
             found = entry
     return found
@@ -70,8 +75,7 @@ def mount_at(path: Path) -> MountEntry | None:
 
 def is_automount(path: Path) -> bool:
     """Whether a mount is awaited there (autofs): who looks at it waits, the one that mounts too."""
-    entries = parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
-    return any(entry.path == path and entry.type == _AUTOMOUNT for entry in entries)
+    return any(entry.path == path and entry.type == _AUTOMOUNT for entry in mount_table())
 
 
 def absolute(path: str | Path) -> Path:

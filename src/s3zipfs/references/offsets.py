@@ -12,26 +12,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from s3zipfs.archive.raw import read_header
 from s3zipfs.cache.extents import joined
 from s3zipfs.errors import BadMember
 from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.tree.nodes import ObjectFile
 from s3zipfs.tree.tree import Tree
+from s3zipfs.tree.verifying import Numbers
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.records import (
     LOCAL_FILE_HEADER_SIZE,
-    MoreNeeded,
     local_header_span,
-    parse_local_header,
 )
 
 GAP: Final = 256 << 10  # bytes between two headers that are fetched: less than a request costs
 BATCH_MEMBERS: Final = 256  # headers under way at a time, and as many that are read
 BATCH_BYTES: Final = 8 << 20  # of the object, from the first to the last of them
 
-Numbers = NDArray[np.uint32]
 Offsets = NDArray[np.int64]
 
 
@@ -108,12 +107,12 @@ def _span(member: Member, info: ObjectInfo) -> tuple[int, int]:
 
 
 def _read_offset(tree: Tree, info: ObjectInfo, member: Member, wait: Wait) -> int:
+    def read(first: int, last: int) -> memoryview:
+        return joined(tree.read(ObjectFile(info), first, last, wait))
+
     start, end = _span(member, info)
-    while isinstance(
-        found := parse_local_header(joined(tree.read(ObjectFile(info), start, end, wait)), member),
-        MoreNeeded,
-    ):
-        end = start + found.end
-        if end > info.size:
-            raise BadMember(f"{info.id}: {member.raw_name!r}: its local header passes the end")
+    try:
+        found, _ = read_header(member, read(start, end), info.size, read)
+    except BadMember as error:
+        raise BadMember(f"{info.id}: {error}") from error
     return start + found

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from s3zipfs.archive.decoders import METHODS
-from s3zipfs.archive.inflate import broken
 from s3zipfs.archive.loading import FoundDirectory, find_directory
 from s3zipfs.archive.metadata import MetadataTable
 from s3zipfs.archive.metadataplan import NAMES
 from s3zipfs.archive.planned import PlannedReads, read_object
-from s3zipfs.archive.raw import span_of_read
+from s3zipfs.archive.raw import read_header, span_of_read
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import ExtentCache
@@ -30,7 +30,7 @@ from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member as ZipMember
 from s3zipfs.zipformat.methods import DEFLATED, STORED
 from s3zipfs.zipformat.named import numbers_named
-from s3zipfs.zipformat.records import MoreNeeded, local_header_span, parse_local_header
+from s3zipfs.zipformat.records import local_header_span
 
 RANDOM: Final = 64 << 10  # bytes of a read at random, in the middle
 PAGE: Final = 4 << 10  # at which it begins
@@ -314,16 +314,10 @@ class _Looked:
         """Know a member's local header; the bytes that it has before the data."""
         if member.number in self._data_starts:
             return self._data_starts[member.number]
-        start, size = member.local_header_offset, local_header_span(member)
-        while True:
-            end = min(start + size, self.info.size)
-            header = self._bytes_of(self.info, start, end)
-            found = parse_local_header(header, member)
-            if not isinstance(found, MoreNeeded):
-                break
-            if start + found.end > self.info.size:
-                raise broken(member, "its local header passes the end of the object")
-            size = found.end
+        start, size = member.local_header_offset, self.info.size
+        read = partial(self._bytes_of, self.info)
+        view = read(start, min(start + local_header_span(member), size))
+        found, header = read_header(member, view, size, read)
         self.known.append((start, header))
         self._data_starts[member.number] = found
         return found

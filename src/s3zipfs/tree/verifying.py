@@ -11,6 +11,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from s3zipfs.archive.raw import read_header
 from s3zipfs.cache.extents import joined
 from s3zipfs.errors import BadMember, S3ZipError, UnsupportedMember
 from s3zipfs.stores.base import ObjectInfo
@@ -22,9 +23,7 @@ from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member as ZipMember
 from s3zipfs.zipformat.records import (
     LOCAL_FILE_HEADER_SIZE,
-    MoreNeeded,
     local_header_span,
-    parse_local_header,
 )
 
 BATCH_MEMBERS: Final = 4096
@@ -159,18 +158,15 @@ class Verifier:
 
     def _read_header(self, info: ObjectInfo, member: ZipMember) -> None:
         """Compare the local header of an empty member: no read of it needs that."""
-        start, size = member.local_header_offset, local_header_span(member)
-        while True:
-            if start + LOCAL_FILE_HEADER_SIZE > info.size:
-                raise BadMember("its local header passes the end of the object")
-            end = min(start + size, info.size)
-            view = joined(self._tree.read(ObjectFile(info), start, end, self._wait))
-            found = parse_local_header(view, member)
-            if not isinstance(found, MoreNeeded):
-                return
-            if start + found.end > info.size:
-                raise BadMember("its local header passes the end of the object")
-            size = found.end
+        start = member.local_header_offset
+        if start + LOCAL_FILE_HEADER_SIZE > info.size:
+            raise BadMember("its local header passes the end of the object")
+
+        def read(first: int, last: int) -> memoryview:
+            return joined(self._tree.read(ObjectFile(info), first, last, self._wait))
+
+        view = read(start, min(start + local_header_span(member), info.size))
+        read_header(member, view, info.size, read)
 
 
 def url(info: ObjectInfo) -> str:
