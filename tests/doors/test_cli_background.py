@@ -17,6 +17,8 @@ from commands import assert_one_line, daemon_of, keys_of, mount, s3zipfs
 from mounting import Mount, mounted_type, wait_until
 from s3server import S3Server
 
+from s3zipfs.cli import background
+
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
@@ -70,6 +72,28 @@ def test_ctrl_c_while_it_waits_ends_the_child(silent: str, mountpoint: Path) -> 
         assert said.strip() == "s3zipfs: interrupted"
         assert not Path(f"/proc/{child}").exists()
         assert mounted_type(mountpoint) is None
+
+
+def test_ctrl_c_while_the_child_is_started_ends_it_too(
+    silent: str, mountpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["mount", "s3://lab", str(mountpoint), "--endpoint-url", silent]
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    for name, value in {**KEYS, "XDG_STATE_HOME": str(mountpoint.parent / "state")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["s3zipfs", *arguments])
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        background.mount(mountpoint, None)
+    assert started[0].returncode is not None
+    assert mounted_type(mountpoint) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -79,9 +80,28 @@ def mount(mountpoint: Path, log_file: Path | None) -> None:
     log_file, log = _open_log(mountpoint, log_file)
     end_of_log = os.fstat(log).st_size
     reading, writing = os.pipe()
+    child = None
     try:
-        child = subprocess.Popen(  # noqa: S603 - no shell
-            _command(writing, log_file),
+        with os.fdopen(reading, "rb") as pipe:
+            with _interrupts_held():
+                child = _start(_command(writing, log_file), mountpoint, log, writing)
+            word, *warnings = pipe.read().decode(errors="replace").split("\n")
+        status = 0 if word == READY else child.wait(STOP_SECONDS)
+    except BaseException:
+        if child is not None:
+            _end(child)
+        raise
+    if word != READY:
+        kind = SettingsError if status == USAGE else MountError
+        raise kind(word or _how_it_died(status, log_file, end_of_log))
+    for text in warnings:
+        click.echo(f"s3zipfs: warning: {text}", err=True)
+
+
+def _start(command: list[str], mountpoint: Path, log: int, writing: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - no shell
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
@@ -94,18 +114,23 @@ def mount(mountpoint: Path, log_file: Path | None) -> None:
     finally:
         os.close(writing)
         os.close(log)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C counts afterwards: in the middle of `Popen` it leaves a child that nobody knows."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, as for what a shell has put behind
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
-        with os.fdopen(reading, "rb") as pipe:
-            word, *warnings = pipe.read().decode(errors="replace").split("\n")
-        status = 0 if word == READY else child.wait(STOP_SECONDS)
-    except BaseException:
-        _end(child)
-        raise
-    if word != READY:
-        kind = SettingsError if status == USAGE else MountError
-        raise kind(word or _how_it_died(status, log_file, end_of_log))
-    for text in warnings:
-        click.echo(f"s3zipfs: warning: {text}", err=True)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _command(ready_fd: int, log_file: Path | None) -> list[str]:
