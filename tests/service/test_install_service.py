@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from commands import assert_one_line, s3zipfs
 
 FAILED, USAGE = 1, 2
+SECONDS = 60.0
 UNIT = "etc/systemd/system/s3zipfs@.service"
 WRITTEN = {
     UNIT,
@@ -47,6 +50,26 @@ def test_units_are_written_with_the_programs_path_and_the_next_steps_are_told(
     for name in ("mount.s3zipfs", "mount.fuse.s3zipfs"):
         assert files[f"sbin/{name}"] == str(Path(program).with_name(name))
     assert 'mountpoint = "/srv/lab"' in files["etc/s3zipfs/lab.toml"]
+
+
+def run_by_link(link: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    link.symlink_to(Path(sys.executable).with_name("s3zipfs"))
+    command = [str(link), "install-service", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+
+
+def test_the_programs_of_mount8_are_found_beside_what_a_link_leads_to(tmp_path: Path) -> None:
+    run_by_link(tmp_path / "s3zipfs", "lab", "--root", str(tmp_path / "root"))
+    assert (tmp_path / "root/sbin/mount.s3zipfs").exists()
+
+
+def test_a_program_that_the_services_user_can_not_reach_is_warned_of(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "mount.s3zipfs").touch()  # so that it is installed here, and not where the link leads
+    done = run_by_link(closed / "s3zipfs", "lab", "--dry-run")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"{closed / 's3zipfs'} is below {closed}, which only its owner may pass" in done.stderr
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:

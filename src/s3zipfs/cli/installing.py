@@ -7,6 +7,7 @@ import enum
 import hashlib
 import importlib.metadata
 import os
+import stat
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +91,7 @@ class Plan:
 
     items: tuple[Item, ...]
     next_steps: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def below(self, root: Path) -> Plan:
         """The same for another root directory."""
@@ -120,8 +122,10 @@ def for_system(name: str) -> Plan:
             "systemd-sysusers",
             "systemctl daemon-reload",
             f"systemctl enable --now s3zipfs@{name}",
-            f"s3zipfs doctor {name}, where it does not start; journalctl -u s3zipfs@{name}",
+            f"where it does not start: s3zipfs doctor {name} --env-file {keys}",
+            f"and journalctl -u s3zipfs@{name}",
         ),
+        _obstacles(program),
     )
 
 
@@ -162,7 +166,20 @@ def _program() -> Path:
     found = Path(sys.argv[0]).absolute()
     if found.name != "s3zipfs":  # python -m s3zipfs
         found = Path(sys.executable).with_name("s3zipfs")
+    if not found.with_name(HELPERS[0]).exists():  # a link to this program alone
+        found = found.resolve()
     return found
+
+
+def _obstacles(program: Path) -> tuple[str, ...]:
+    """Why the user s3zipfs can't run it; the first reason is enough."""
+    for needed in (program, Path(sys.executable), Path(s3zipfs.__file__)):
+        for folder in (*needed.parents, *needed.resolve().parents):
+            if not folder.stat().st_mode & stat.S_IXOTH:
+                found = f"{needed} is below {folder}, which only its owner may pass"
+                remedy = "install s3zipfs where all may read it, as in /opt/s3zipfs"
+                return (f"{found}, so the user s3zipfs can't run it: {remedy}",)
+    return ()
 
 
 def _kept(name: str) -> str:

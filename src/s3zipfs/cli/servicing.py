@@ -57,6 +57,8 @@ def install_service(name: str, user: bool, dry_run: bool, root: Path | None) -> 
             err=True,
         )
         return FAILED
+    for text in plan.warnings:
+        click.echo(f"s3zipfs: warning: {text}", err=True)
     click.echo("\nnext:")
     for line in plan.next_steps:
         click.echo(f"  {line}")
