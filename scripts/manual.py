@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -49,9 +49,14 @@ def roff(text: str) -> str:
 
 def main() -> None:
     """Write both pages."""
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    write(FOLDER, pages())
+
+
+def write(folder: Path, made: Mapping[str, str]) -> None:
+    """Write pages, by the names of their files."""
+    folder.mkdir(exist_ok=True)
+    for name, text in made.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def pages() -> dict[str, str]:
@@ -149,14 +154,18 @@ def commands() -> Iterator[click.Context]:
             yield context
 
 
-def _paragraphs(text: str) -> Iterator[str]:
-    """As click wraps them, but for those that `\\b` begins, which stay as they are."""
+def paragraphs(text: str) -> Iterator[tuple[str, bool]]:
+    """Those of a command's help, and whether each stays as it is: `\\b` means that to click."""
     for paragraph in inspect.cleandoc(text).split("\n\n"):
-        is_literal = paragraph.startswith("\b\n")
+        yield paragraph.removeprefix("\b\n").strip("\n"), paragraph.startswith("\b\n")
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for paragraph, is_literal in paragraphs(text):
         yield ".PP"
         if is_literal:
             yield ".nf"
-        yield roff(paragraph.removeprefix("\b\n").strip("\n"))
+        yield roff(paragraph)
         if is_literal:
             yield ".fi"
 

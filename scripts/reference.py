@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,9 +30,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 def main() -> None:
     """Write both pages."""
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    manual.write(FOLDER, pages())
 
 
 def pages() -> dict[str, str]:
@@ -83,11 +80,9 @@ def _commands() -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """As click wraps them; those that `\\b` begins stay as they are."""
-    for paragraph in inspect.cleandoc(text).split("\n\n"):
-        if paragraph.startswith("\b\n"):
-            literal = paragraph.removeprefix("\b\n").rstrip()
-            yield f"```text\n{literal}\n```\n"
+    for paragraph, is_literal in manual.paragraphs(text):
+        if is_literal:
+            yield f"```text\n{paragraph}\n```\n"
         else:
             yield f"{markdown(' '.join(paragraph.split()))}\n"
 
