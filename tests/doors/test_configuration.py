@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 import pytest
 from click.testing import CliRunner
-from commands import s3zipfs
+from commands import keys_of, s3zipfs
 from mounting import mounted_type
 from s3server import S3Server
 
@@ -427,6 +427,19 @@ def test_an_env_file_whose_secrets_others_can_read_is_warned_of(tmp_path: Path, 
     told = f"env file {path}: {who} can read the secrets in it; chmod 600 {path}"
     assert loaded.warnings == ((told,) if who else ())
     assert loaded.places["ttl"] == f"S3ZIPFS_TTL ({path})"
+
+
+@pytest.mark.parametrize("named_by", ["--endpoint-url", "AWS_ENDPOINT_URL"])
+def test_an_endpoint_may_be_written_in_capitals(
+    s3server: S3Server, filled: str, named_by: str
+) -> None:
+    url = s3server.endpoint.replace("127.0.0.1", "LocalHost")
+    option = [named_by, url] if named_by.startswith("-") else []
+    done = s3zipfs(
+        "ls", f"s3://{filled}", *option, environment={**keys_of(s3server), named_by: url}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_a_mount_by_its_name_has_sources_and_mountpoint_from_its_file(

@@ -41,7 +41,9 @@ def checked_source(url: str) -> str:
 
 
 def checked_endpoint(url: str) -> str:
-    """The URL without a slash at its end.
+    """The URL without a slash at its end, its host in lower case.
+
+    Clients send the host so, and one that is signed as it was typed is refused.
 
     Raises:
         ValueError: it is none of HTTP, or holds a user name or password, which are not quoted.
@@ -55,4 +57,4 @@ def checked_endpoint(url: str) -> str:
         raise ValueError("holds a user name or password; keys have own settings")
     if not valid or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is no URL like https://minio.example.org:9000")
-    return url.rstrip("/")
+    return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
