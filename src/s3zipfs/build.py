@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 from s3zipfs.archive.registry import Archives
@@ -17,7 +18,7 @@ from s3zipfs.cache.streams import MAX_WINDOW
 from s3zipfs.errors import SettingsError
 from s3zipfs.mcaliases import split_alias
 from s3zipfs.settings import Place, Settings, Source, parse_source
-from s3zipfs.stores.base import ObjectStore
+from s3zipfs.stores.base import ObjectInfo, ObjectStore, RangeStore
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.offline import OfflineStore
 from s3zipfs.stores.retrying import RetryingStore
@@ -32,6 +33,8 @@ from s3zipfs.tree.nodes import Folder
 from s3zipfs.tree.patterns import ArchivePatterns
 from s3zipfs.tree.tree import Reload, Tree
 from s3zipfs.zipformat.names import check_encoding
+
+KEPT_BY_MOUNT: Final = 8  # `kept` of a mount: the kernel has what was read too
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,60 +70,14 @@ def build_tree(
         SettingsError: a source is not a bucket's URL, or there is no such encoding.
     """
     check_encoding(settings.encoding)
-    objects = ObjectMeter()
-    connections = _Connections(settings, store, reread, RequestMeter(objects))
-    whole, below = _resolved(sources)
-    reached = [connections.reach(each) for each in below]
-    named = _named(reached)
-    stores = RoutedStores(
-        reached[0].route.store if reached else connections.store_of(whole),
-        [each.route for each in reached],
-    )
-    network = Network()
+    connections = _Connections(settings, store, reread)
+    stores, named = _stores(connections, sources)
     budget = MemoryBudget(settings.memory)
-    cache = ExtentCache(budget, most_read=settings.memory // kept)
-    disk = DiskCache(settings.cache_dir, max_bytes=settings.block_cache_size, budget=budget)
-    fetcher = Fetcher(
-        OfflineStore(stores) if offline else stores,
-        network,
-        cache,
-        disk,
-        in_threads=settings.requests_in_threads,
-        on_loop=settings.requests_on_loop,
-        window=window,
-    )
-    folders = Folders(
-        stores,
-        network,
-        budget,
-        ArchivePatterns(settings.archive_patterns, settings.exclude),
-        ttl=settings.ttl,
-        immutable=settings.immutable,
-        strip_suffix=settings.strip_suffix,
-    )
-    archives = Archives(
-        fetcher,
-        cache,
-        budget,
-        PersistedIndexes(
-            settings.cache_dir, max_bytes=settings.index_cache_size, encoding=settings.encoding
-        ),
-        encoding=settings.encoding,
-        max_directory_bytes=settings.max_directory_bytes,
-        on_changed=folders.expire,
-        unwrap=settings.single_root == "unwrap",
-    )
-    meters = Meters(
-        asked=connections.made,
-        requests=connections.requests,
-        objects=objects,
-        budget=budget,
-        cache=cache,
-        disk=disk,
-        archives=archives,
-        cache_dir=settings.cache_dir,
-        cache_limit=settings.block_cache_size if settings.cache_dir is not None else 0,
-    )
+    ranges = OfflineStore(stores) if offline else stores
+    fetcher = _fetcher(settings, ranges, budget, kept=kept, window=window)
+    folders = _folders(settings, stores, fetcher.network, budget)
+    archives = _archives(settings, fetcher, budget, on_changed=folders.expire)
+    meters = _meters(settings, connections, budget, fetcher, archives)
     return Tree(
         stores, folders, archives, fetcher, named, meters=meters, reloads=connections.reloads
     )
@@ -133,11 +90,92 @@ def check_settings(settings: Settings) -> None:
         SettingsError: as `build_tree` would.
     """
     check_encoding(settings.encoding)
-    connections = _Connections(settings, None, None, RequestMeter(ObjectMeter()))
-    whole, below = _resolved(settings.sources)
-    _named([connections.reach(each) for each in below])
-    if not below:
-        connections.store_of(whole)
+    _stores(_Connections(settings, None, None), settings.sources)
+
+
+def _stores(
+    connections: _Connections, sources: Sequence[str | Source]
+) -> tuple[RoutedStores, dict[str, Folder]]:
+    """The store of every object, and the directory of each source by its name."""
+    whole, below = _resolved(sources)
+    reached = [connections.reach(each) for each in below]
+    named = _named(reached)
+    first = reached[0].route.store if reached else connections.store_of(whole)
+    return RoutedStores(first, [each.route for each in reached]), named
+
+
+def _fetcher(
+    settings: Settings, store: RangeStore, budget: MemoryBudget, *, kept: int, window: int
+) -> Fetcher:
+    """What brings bytes: the network's thread, and the caches in memory and on disk."""
+    return Fetcher(
+        store,
+        Network(),
+        ExtentCache(budget, most_read=settings.memory // kept),
+        DiskCache(settings.cache_dir, max_bytes=settings.block_cache_size, budget=budget),
+        in_threads=settings.requests_in_threads,
+        on_loop=settings.requests_on_loop,
+        window=window,
+    )
+
+
+def _folders(
+    settings: Settings, stores: RoutedStores, network: Network, budget: MemoryBudget
+) -> Folders:
+    """Names in buckets, and what of them is an archive."""
+    return Folders(
+        stores,
+        network,
+        budget,
+        ArchivePatterns(settings.archive_patterns, settings.exclude),
+        ttl=settings.ttl,
+        immutable=settings.immutable,
+        strip_suffix=settings.strip_suffix,
+    )
+
+
+def _archives(
+    settings: Settings,
+    fetcher: Fetcher,
+    budget: MemoryBudget,
+    *,
+    on_changed: Callable[[ObjectInfo], None],
+) -> Archives:
+    """Names in archives, and their members' bytes."""
+    indexes = PersistedIndexes(
+        settings.cache_dir, max_bytes=settings.index_cache_size, encoding=settings.encoding
+    )
+    return Archives(
+        fetcher,
+        fetcher.cache,
+        budget,
+        indexes,
+        encoding=settings.encoding,
+        max_directory_bytes=settings.max_directory_bytes,
+        on_changed=on_changed,
+        unwrap=settings.single_root == "unwrap",
+    )
+
+
+def _meters(
+    settings: Settings,
+    connections: _Connections,
+    budget: MemoryBudget,
+    fetcher: Fetcher,
+    archives: Archives,
+) -> Meters:
+    """What is counted in all of them."""
+    return Meters(
+        asked=connections.made,
+        requests=connections.requests,
+        objects=connections.objects,
+        budget=budget,
+        cache=fetcher.cache,
+        disk=fetcher.disk,
+        archives=archives,
+        cache_dir=settings.cache_dir,
+        cache_limit=settings.block_cache_size if settings.cache_dir is not None else 0,
+    )
 
 
 class _Connections:
@@ -148,13 +186,13 @@ class _Connections:
         settings: Settings,
         store: ObjectStore | None,
         reread: Callable[[], Settings] | None,
-        requests: RequestMeter,
     ) -> None:
         self._settings = settings
         self._given = store
         self._reread = reread
         self._stores: dict[Settings, RetryingStore] = {}
-        self.requests = requests
+        self.objects = ObjectMeter()
+        self.requests = RequestMeter(self.objects)
         self.reloads: list[Reload] = []
 
     @property

@@ -16,8 +16,7 @@ from s3clients import temporary_bucket
 from trees import WAIT, zipped
 from zarrs import hierarchy, is_metadata
 
-from s3zipfs.build import build_tree
-from s3zipfs.cli.mounting import KEPT
+from s3zipfs.build import KEPT_BY_MOUNT, build_tree
 from s3zipfs.settings import Settings
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.retrying import RetryingStore
@@ -92,7 +91,7 @@ class Bench:
             node = tree.resolve(path, WAIT)
             assert isinstance(node, Member | ObjectFile)
             return Explainer(
-                tree, offline, WAIT, memory=self.settings.memory, kept=KEPT,
+                tree, offline, WAIT, memory=self.settings.memory, kept=KEPT_BY_MOUNT,
                 keeps_indexes=True, unwraps=False,
             ).explain(node)  # fmt: skip
         finally:
@@ -106,7 +105,7 @@ class Bench:
         """GETs, their bytes, and LISTs, of a process of its own; or since the archive was open."""
         settings = self.settings
         store = CountingStore(RetryingStore(S3Store(settings), timeout=settings.timeout))
-        tree = build_tree(settings, [f"s3://{self.bucket}"], store=store, kept=KEPT)
+        tree = build_tree(settings, [f"s3://{self.bucket}"], store=store, kept=KEPT_BY_MOUNT)
         try:
             node = tree.resolve(path, WAIT)
             lists = store.counts["list"]

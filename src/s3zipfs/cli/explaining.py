@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
+from s3zipfs.build import KEPT_BY_MOUNT
 from s3zipfs.cli.errors import one_line
-from s3zipfs.cli.mounting import KEPT
 from s3zipfs.cli.opening import log_held, node_at
 from s3zipfs.cli.options import settings_of, store_options
 from s3zipfs.cli.reaching import place_of, trees_at
@@ -86,7 +86,7 @@ def _explained(where: str, settings: Settings) -> Explanation:
             offline,
             wait,
             memory=settings.memory,
-            kept=KEPT,
+            kept=KEPT_BY_MOUNT,
             keeps_indexes=settings.cache_dir is not None and settings.index_cache_size > 0,
             unwraps=settings.single_root == "unwrap",
         )
