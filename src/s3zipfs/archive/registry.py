@@ -163,36 +163,9 @@ class Archives:
         began = time.monotonic()
         origin: Origin | None = None
         try:
-            opened = await asyncio.to_thread(self._indexes.open, info)
-            reader = ObjectReader(info, self._fetcher)
-            index, in_tail = (opened.index, False) if opened else (None, False)
-            if index is None:
-                index, in_tail = await load_index(
-                    reader,
-                    self._fetcher,
-                    self._gate,
-                    encoding=self._encoding,
-                    max_directory_bytes=self._max_directory_bytes,
-                    progress=progress,
-                )
-            archive = Archive(
-                reader,
-                self._shown(index),
-                self._cache,
-                self._budget,
-                streams=self._streams,
-                ahead=self._ahead,
-                seeks=self._seeks,
-                faults=self._faults,
-                metadata=MetadataMembers(info, self._fetcher, self._metadata),
-            )
+            archive, opened, in_tail = await self._read(info, progress)
         except BadArchive as error:
-            text = f"{info.id}: {error}"  # the error itself would hold all that was read
-            with self._lock:
-                self._refused[info.id] = text
-                while len(self._refused) > REFUSED:
-                    self._refused.popitem(last=False)
-            raise BadArchive(text) from None
+            raise self._refuse(info, error) from None
         except ObjectChanged:
             self._on_changed(info)
             raise
@@ -204,6 +177,45 @@ class Archives:
             self.loads.ended(origin, time.monotonic() - began)
             with self._lock:
                 del self._loading[info.id]
+
+    async def _read(
+        self, info: ObjectInfo, progress: Progress
+    ) -> tuple[Archive, Opened | None, bool]:
+        """The archive; its index's file where there is one; whether the tail held the index."""
+        opened = await asyncio.to_thread(self._indexes.open, info)
+        reader = ObjectReader(info, self._fetcher)
+        if opened is not None:
+            index, in_tail = opened.index, False
+        else:
+            index, in_tail = await load_index(
+                reader,
+                self._fetcher,
+                self._gate,
+                encoding=self._encoding,
+                max_directory_bytes=self._max_directory_bytes,
+                progress=progress,
+            )
+        archive = Archive(
+            reader,
+            self._shown(index),
+            self._cache,
+            self._budget,
+            streams=self._streams,
+            ahead=self._ahead,
+            seeks=self._seeks,
+            faults=self._faults,
+            metadata=MetadataMembers(info, self._fetcher, self._metadata),
+        )
+        return archive, opened, in_tail
+
+    def _refuse(self, info: ObjectInfo, error: BadArchive) -> BadArchive:
+        """Remember that a version can't be trusted; the error that tells."""
+        text = f"{info.id}: {error}"  # the error itself would hold all that was read
+        with self._lock:
+            self._refused[info.id] = text
+            while len(self._refused) > REFUSED:
+                self._refused.popitem(last=False)
+        return BadArchive(text)
 
     def _shown(self, index: MemberIndex) -> MemberIndex:
         return index.unwrapped() if self._unwrap else index
