@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from packed import zstd
 
 from s3zipfs.archive import inflate, streampool
-from s3zipfs.archive.decoders import HEAD, MAX_WINDOW, open_decoder, xz_window, zstd_window
+from s3zipfs.archive.decoders import HEAD, open_decoder
 from s3zipfs.archive.inflate import (
     Decoding,
     decode_whole,
@@ -31,6 +31,7 @@ from s3zipfs.archive.inflate import (
 from s3zipfs.archive.ledger import CrcLedger
 from s3zipfs.archive.streaming import StreamReader
 from s3zipfs.archive.streampool import Stream, StreamPool
+from s3zipfs.archive.windows import MAX_WINDOW, xz_window, zstd_window
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import BadMember, DeadlineExceeded, Interrupted, UnsupportedMember
 from s3zipfs.waiting import Wait

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 from inflate64 import Inflater as Inflater64
 from isal import isal_zlib
 
+from s3zipfs.archive.windows import COMMON_WINDOW, bounded_window, xz_window, zstd_window
 from s3zipfs.errors import BadMember, UnsupportedMember
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.methods import (
@@ -43,12 +44,6 @@ else:
 Bytes = bytes | memoryview
 
 IsalError = cast("type[Exception]", isal_zlib.IsalError)  # its stub says: an instance
-
-# The most that a decoder may remember of its output: the largest that a preset asks for (7-Zip's
-# -mx=9: 256 MiB; zstd --ultra -22: 128 MiB; xz -9: 64 MiB).
-MAX_WINDOW: Final = 256 << 20
-# What every frame or block may ask for, however small the first one's (RFC 8878, 3.1.1.1.2).
-COMMON_WINDOW: Final = 8 << 20
 
 # Bytes of compressed data from which a decoder is made: an xz stream header and the largest
 # header of a block (xz format 1.2.1, 2.1.1 and 3.1.1).
@@ -290,15 +285,6 @@ class _Frames:
         self._rest = self._rest[len(self._rest) - left :]
 
 
-def _bounded_window(name: str, window: int) -> int:
-    if window > MAX_WINDOW:
-        raise UnsupportedMember(
-            f"{name} data that needs a window of {window >> 20} MiB; "
-            f"at most {MAX_WINDOW >> 20} MiB are given"
-        )
-    return window
-
-
 def _open_deflate(_member: Member, _head: memoryview) -> Decoder:
     return Deflate()
 
@@ -323,7 +309,7 @@ def _open_lzma(member: Member, head: memoryview) -> Decoder:
     if size != 5:
         raise BadMember(f"lzma data: expected 5 bytes of properties, found {size}")
     # A distance never passes what has come out before.
-    window = _bounded_window("lzma", min(window, max(member.uncompressed_size, 4096)))
+    window = bounded_window("lzma", min(window, max(member.uncompressed_size, 4096)))
     length = member.uncompressed_size
     if member.flags & FLAG_LZMA_END_MARKER:
         length = (1 << 64) - 1  # not known: up to the marker
@@ -339,7 +325,7 @@ def _open_lzma(member: Member, head: memoryview) -> Decoder:
 
 
 def _open_xz(member: Member, head: memoryview) -> Decoder:
-    window = _bounded_window("xz", xz_window(head))
+    window = bounded_window("xz", xz_window(head))
     memlimit = max(window, COMMON_WINDOW) + (1 << 20)
     return _Frames(
         "xz",
@@ -351,7 +337,7 @@ def _open_xz(member: Member, head: memoryview) -> Decoder:
 
 
 def _open_zstd(member: Member, head: memoryview) -> Decoder:
-    window = _bounded_window("zstd", zstd_window(head))
+    window = bounded_window("zstd", zstd_window(head))
     log = (max(window, COMMON_WINDOW) - 1).bit_length()
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: log}
     return _Frames(
@@ -360,48 +346,6 @@ def _open_zstd(member: Member, head: memoryview) -> Decoder:
         faults=(zstd.ZstdError,),
         memory=min(window, member.uncompressed_size) + METHODS[ZSTANDARD].overhead,
     )
-
-
-def xz_window(head: memoryview) -> int:
-    """Bytes of the dictionary of the first block (xz format 3.1, 5.3.1); 0 where none is told."""
-    at = 12  # the stream header
-    if len(head) < at + 2 or head[at] == 0:  # no block, only an index
-        return 0
-    end = min(at + 4 * head[at] + 4, len(head))
-    flags = head[at + 1]
-    at += 2
-    for present in (0x40, 0x80):  # compressed and uncompressed size
-        if flags & present:
-            at = _skip_integer(head, at, end)
-    for _ in range((flags & 3) + 1):
-        if at + 2 >= end:
-            return 0
-        if head[at] == 0x21 and head[at + 1] == 1:  # LZMA2, always the last
-            bits = head[at + 2] & 0x3F
-            return (2 | bits & 1) << (bits // 2 + 11)
-        # Identifiers and sizes of all filters that exist are single bytes (5.3).
-        at += 2 + head[at + 1]
-    return 0
-
-
-def _skip_integer(data: memoryview, at: int, end: int) -> int:
-    while at < end and data[at] & 0x80:
-        at += 1
-    return at + 1
-
-
-def zstd_window(head: memoryview) -> int:
-    """Bytes of the window of the first frame (RFC 8878, 3.1.1.1); 0 where none is told."""
-    if len(head) < 6 or bytes(head[:4]) != b"\x28\xb5\x2f\xfd":
-        return 0
-    descriptor = head[4]
-    if not descriptor & 0x20:
-        exponent, mantissa = head[5] >> 3, head[5] & 7
-        return (1 << (10 + exponent)) // 8 * (8 + mantissa)
-    # A single segment: the window is the content.
-    at = 5 + (0, 1, 2, 4)[descriptor & 3]
-    width = (1, 2, 4, 8)[descriptor >> 6]
-    return int.from_bytes(head[at : at + width], "little") + (256 if width == 2 else 0)
 
 
 METHODS: Final[dict[int, Method]] = {
