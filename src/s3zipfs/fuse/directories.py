@@ -25,7 +25,8 @@ from s3zipfs.tree.nodes import (
     Node,
     Sources,
 )
-from s3zipfs.tree.tree import Directory, Tree
+from s3zipfs.tree.opendirectory import OpenDirectory
+from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
 
 DOTS = (b".", b"..")  # their offsets are 1 and 2; the tree's begin behind them
@@ -38,7 +39,7 @@ class _Walk:
     them, so its waits ask after the request of the moment.
     """
 
-    def __init__(self, directory: Directory, wait: Wait) -> None:
+    def __init__(self, directory: OpenDirectory, wait: Wait) -> None:
         self.directory = directory
         self.present = wait
         self.wait = Wait(wait.timeout, self._interrupted, wait.places, self._on_interrupt)
@@ -175,7 +176,7 @@ class Directories:
             walk.offset, walk.error = offset, met
         reply.send(self._inodes)
 
-    def _entries(self, directory: Directory, offset: int, wait: Wait) -> Iterator[DirEntry]:
+    def _entries(self, directory: OpenDirectory, offset: int, wait: Wait) -> Iterator[DirEntry]:
         node = directory.node
         for following, (name, own) in enumerate(zip(DOTS, (node, self._parent(node)), strict=True)):
             if offset <= following:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -14,7 +12,7 @@ from typing import Any
 
 from s3zipfs.archive.archive import Archive
 from s3zipfs.archive.registry import Archives
-from s3zipfs.cache.reader import Fetcher, ObjectReader
+from s3zipfs.cache.reader import Fetcher
 from s3zipfs.cache.spans import merged
 from s3zipfs.errors import (
     ForbiddenLink,
@@ -24,12 +22,11 @@ from s3zipfs.errors import (
     NotFound,
     ObjectChanged,
 )
-from s3zipfs.stores.base import ObjectId, ObjectInfo
+from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.stores.routing import RoutedStores
 from s3zipfs.telemetry.figures import TreeFigures
 from s3zipfs.tree.control import ControlFiles, content_of
 from s3zipfs.tree.folders import Folders
-from s3zipfs.tree.listing import Listing
 from s3zipfs.tree.meters import Meters
 from s3zipfs.tree.names import CONTROL
 from s3zipfs.tree.nodes import (
@@ -48,11 +45,12 @@ from s3zipfs.tree.nodes import (
     Snapshot,
     Sources,
 )
+from s3zipfs.tree.objectreaders import ObjectReaders
+from s3zipfs.tree.opendirectory import OpenDirectory
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.index import MemberIndex
 
 MAX_LINK = 4096  # PATH_MAX
-READERS = 1024  # plain objects whose streams are remembered
 
 Reload = tuple[str, Callable[[], Coroutine[Any, Any, bool]]]  # of an endpoint's credentials
 
@@ -83,8 +81,7 @@ class Tree:
         self._meters = meters
         self._reloads = reloads
         self._made = time.time()
-        self._lock = threading.Lock()  # guards _readers
-        self._readers: OrderedDict[ObjectId, ObjectReader] = OrderedDict()
+        self._objects = ObjectReaders(fetcher)
         self._control: ControlFiles | None = None
 
     @property
@@ -193,9 +190,9 @@ class Tree:
                 node = self.lookup(node, name, wait).node
         return node
 
-    def open_directory(self, node: Node) -> Directory:
+    def open_directory(self, node: Node) -> OpenDirectory:
         """A directory to read names from. No request is made yet."""
-        return Directory(self, node)
+        return OpenDirectory(node, self._folders, self._numbered)
 
     def entries(self, node: Node, wait: Wait) -> Iterator[DirEntry]:
         """All names of a directory, lazily."""
@@ -316,7 +313,7 @@ class Tree:
         try:
             match node:
                 case ObjectFile(info):
-                    parts = self._reader(info).read(start, min(end, info.size), wait)
+                    parts = self._objects.reader(info).read(start, min(end, info.size), wait)
                 case Member(info, number):
                     parts = self._archives.get(info, wait).read(number, start, end, wait)
                 case _:
@@ -347,17 +344,7 @@ class Tree:
             self._archives.get(info, wait).start_reads(wanted, max_gap=max_gap)
         for info, spans in files.items():
             for start, end in merged(spans, max_gap=max_gap):
-                self._reader(info).start(start, end)
-
-    def _reader(self, info: ObjectInfo) -> ObjectReader:
-        with self._lock:
-            reader = self._readers.get(info.id)
-            if reader is None:
-                reader = self._readers[info.id] = ObjectReader(info, self._fetcher)
-                while len(self._readers) > READERS:
-                    self._readers.popitem(last=False)
-            self._readers.move_to_end(info.id)
-            return reader
+                self._objects.reader(info).start(start, end)
 
     def place(self, info: ObjectInfo) -> tuple[Folder, bytes]:
         """The directory that an object stands in, and its name there."""
@@ -398,28 +385,6 @@ class Tree:
         """Close the connections and stop the network thread; nothing works afterwards."""
         self._archives.close()
         self._fetcher.close()
-
-
-class Directory:
-    """An open directory. What is read from one offset to the next is of one listing."""
-
-    def __init__(self, tree: Tree, node: Node) -> None:
-        self.node = node
-        self._tree = tree
-        self._listing: Listing | None = None
-
-    def entries(self, offset: int, wait: Wait) -> Iterator[DirEntry]:
-        """The names from `offset` (0, or one that an entry gave) on, lazily; 0 looks anew.
-
-        Raises:
-            NotADirectory: it is a file.
-        """
-        if not isinstance(self.node, Folder):
-            return self._tree._numbered(self.node, offset, wait)  # noqa: SLF001 - one class in two
-        folders = self._tree._folders  # noqa: SLF001
-        if offset == 0 or self._listing is None:
-            self._listing = folders.listing(self.node)
-        return folders.entries(self.node, self._listing, offset, wait)
 
 
 def _shown(node: Node) -> str:
