@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from s3zipfs.cache.privatefolder import check_private, make_private
 from s3zipfs.cache.records import FORMAT, LARGEST, Place
 
 FILE: Final = "index.db"
@@ -263,9 +263,7 @@ class BlockIndex:
 
 def create_index(folder: Path, *, timeout: float) -> None:
     """Make the folder, mode 0700, and an empty index in it, where there is none."""
-    # Path.mkdir gives its mode to the last one alone; XDG wants 0700 for all.
-    for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
+    make_private(folder)
     check_private(folder)
     path = folder / FILE
     # Made by us, since SQLite gives what it makes a mode of its own. And never opened a second
@@ -285,20 +283,6 @@ def create_index(folder: Path, *, timeout: float) -> None:
                 db.executescript(_SCHEMA)
     finally:
         db.close()
-
-
-def check_private(folder: Path) -> None:
-    """That nobody else can write there.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError
-        PermissionError: another's, or of a mode wider than 0700.
-    """
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(f"{folder}: not a directory")
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise PermissionError(f"{folder}: not ours alone (owner, or a mode wider than 0700)")
 
 
 def _file_id(path: Path) -> tuple[int, int]:

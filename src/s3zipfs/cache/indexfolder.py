@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from s3zipfs.cache.privatefolder import make_private
 from s3zipfs.stores.base import ObjectInfo
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class IndexFolder:
         if self.cache_dir is None or size > self.max_bytes:
             return False
         try:
-            self._make_folder(self.cache_dir / FOLDER)
+            make_private(self.cache_dir / FOLDER)
             with self._folder() as folder:
                 if not _lock(folder):
                     return False
@@ -135,11 +136,6 @@ class IndexFolder:
         return True
 
     # The folder
-
-    def _make_folder(self, folder: Path) -> None:
-        # Path.mkdir gives its mode to the last one alone; XDG wants 0700 for all.
-        for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
-            missing.mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager
     def _folder(self) -> Iterator[int]:
