@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from s3zipfs.cli import mounting
+from s3zipfs.cli.serving import check_sources
 from s3zipfs.fuse.crew import Crew
 from s3zipfs.fuse.heartbeat import Heartbeat
 from s3zipfs.fuse.notify import Notifier
@@ -160,7 +160,7 @@ def test_systemd_waits_for_the_first_answer_of_the_store_as_long_as_we_do(heard:
             pass
 
     settings = load_settings(timeout=500)
-    mounting._check(cast("Any", Answers()), settings, Notifier.from_environment())
+    check_sources(cast("Any", Answers()), settings, Notifier.from_environment())
     assert heard() == ["STATUS=asking the endpoint", "EXTEND_TIMEOUT_USEC=530000000"]
 
 

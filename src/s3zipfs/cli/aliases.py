@@ -16,6 +16,11 @@ def is_remote(where: str) -> bool:
     return "://" in where or split_alias(where)[0] is not None
 
 
+def as_url(source: str) -> str:
+    """A source as it is shown: `s3://BUCKET`, where only the bucket was given."""
+    return source if is_remote(source) else f"s3://{source}"
+
+
 def check_alias(where: str) -> None:
     """Raise `SettingsError` where an alias, which has an endpoint, is given another one."""
     alias, rest = split_alias(where)
