@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from corpus.raw_zip import Entry, write_zip
 from fakes3 import Answer, FakeS3, Request, Silence, listing
 from mounting import Mount
 from s3server import S3Server
+from terminals import S3ZIPFS, Terminal
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -123,28 +122,16 @@ def test_what_cannot_be_read_at_all_is_one_line(s3server: S3Server, archives: st
 
 
 def test_progress_is_shown_on_a_terminal_only(s3server: S3Server, archives: str) -> None:
-    master, slave = pty.openpty()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "s3zipfs", "check", "--json", f"s3://{archives}/in/faulty.zip"],
-            env={
-                **os.environ,
-                **keys_of(s3server),
-                "AWS_ENDPOINT_URL": s3server.endpoint,
-                "TERM": "xterm",
-            },
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            check=False,
-            timeout=60,
-        )
-        shown = os.read(master, 1 << 16).decode()
-    finally:
-        os.close(master)
-        os.close(slave)
+    with Terminal(
+        [*S3ZIPFS, "check", "--json", f"s3://{archives}/in/faulty.zip"],
+        environment={**keys_of(s3server), "AWS_ENDPOINT_URL": s3server.endpoint},
+        stdout=subprocess.PIPE,
+    ) as terminal:
+        told, _ = terminal.process.communicate(timeout=60)
+        shown = terminal.shown
     assert "100%" in shown
     assert "2 members" in shown
-    assert json.loads(done.stdout)["faults"] == 1
+    assert json.loads(told)["faults"] == 1
 
 
 def test_a_mount_is_checked_by_reading_it(

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
-import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from commands import assert_one_line, s3zipfs
 from identities import Identity, ordinary_identity
 from mounting import Mount, wait_until
 from s3server import S3Server
+from terminals import S3ZIPFS, Terminal
 from trees import zipped
 
 PATIENT = ("--wait", "30")  # seconds for a mount that will answer
 SHORT = ("--wait", "0.5")  # for one that will not
+WATCHED = (*S3ZIPFS, "status", "--interval", "0.1", *PATIENT)
 STUCK = """
 import threading
 from s3zipfs.tree.tree import Tree
@@ -210,42 +207,8 @@ def test_a_path_on_no_mount_is_one_line(tmp_path: Path) -> None:
         assert_one_line(s3zipfs("status", str(path)), str(path), "on no mount of s3zipfs", code=1)
 
 
-class Terminal:
-    """The command on a terminal of 100 by 60, and what it has shown there."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 100, 0, 0))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "s3zipfs", "status", *arguments],
-            env={**os.environ, "TERM": "xterm"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-        os.set_blocking(self._master, False)
-        self._shown = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._master)
-
-    @property
-    def shown(self) -> str:
-        with contextlib.suppress(BlockingIOError, OSError):  # EIO: nobody is at the other end
-            while piece := os.read(self._master, 1 << 16):
-                self._shown += piece
-        return self._shown.decode(errors="replace")
-
-
 def test_on_a_terminal_it_goes_on_until_ctrl_c(mount: Mount, filled: str) -> None:
-    with Terminal(str(mount.path), "--interval", "0.1", *PATIENT) as terminal:
+    with Terminal([*WATCHED, str(mount.path)]) as terminal:
         wait_until(lambda: terminal.shown.count("up 0:") > 2, seconds=60, what="three looks")
         assert f"s3://{filled}" in terminal.shown
         assert "\x1b[32manswers" in terminal.shown
@@ -253,14 +216,14 @@ def test_on_a_terminal_it_goes_on_until_ctrl_c(mount: Mount, filled: str) -> Non
         wait_until(lambda: "3.0 MB" in terminal.shown, seconds=60, what="what was read")
         assert "/s" in terminal.shown
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.process.wait(60) == 0
+        assert terminal.end(60) == 0
         assert terminal.shown.rstrip("\r\n").endswith("\x1b[?25h")  # the cursor is back
 
 
 def test_the_end_of_the_mount_is_the_end_of_it(mount: Mount) -> None:
-    with Terminal(str(mount.path), "--interval", "0.1", *PATIENT) as terminal:
+    with Terminal([*WATCHED, str(mount.path)]) as terminal:
         wait_until(lambda: terminal.shown.count("up 0:") > 1, seconds=60, what="two looks")
         mount.process.kill()
-        assert terminal.process.wait(60) == 1
+        assert terminal.end(60) == 1
         assert f"s3zipfs: {mount.path}: dead" in terminal.shown
         assert "Traceback" not in terminal.shown

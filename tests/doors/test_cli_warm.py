@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import pty
 import random
 import signal
 import subprocess
@@ -25,6 +23,7 @@ from faults.px import Proxy, silent
 from mounting import Mount, wait_until
 from s3clients import put_many
 from s3server import S3Server
+from terminals import S3ZIPFS, Terminal
 from trees import zipped
 from zarrs import hierarchy, is_metadata
 
@@ -347,27 +346,16 @@ def test_a_path_on_no_mount_is_told(tmp_path: Path) -> None:
         assert_one_line(done, "not on a mount", code=USAGE)
 
 
-def on_a_terminal(px: Proxy, cache: Path, answer: bytes, *arguments: str) -> tuple[int, str]:
+def on_a_terminal(px: Proxy, cache: Path, answer: str, *arguments: str) -> tuple[int, str]:
     """Run it where it can ask, and answer; its exit code, and what it showed."""
-    ours, its = pty.openpty()
-    program = [sys.executable, "-m", "s3zipfs", "warm", *options(px, cache), *arguments]
-    environment = {**os.environ, **keys_of(px.server)}
-    shown = b""
-    with subprocess.Popen(
-        program, env=environment, stdin=its, stdout=subprocess.DEVNULL, stderr=its
-    ) as running:
-        os.close(its)
-        try:
-            with contextlib.suppress(OSError):  # EIO: its end is closed
-                while part := os.read(ours, 4096):
-                    if b"[y/N]" in shown + part and b"[y/N]" not in shown:
-                        os.write(ours, answer)
-                    shown += part
-            running.wait(timeout=30)
-        finally:
-            running.kill()
-            os.close(ours)
-    return running.returncode, shown.decode()
+    with Terminal(
+        [*S3ZIPFS, "warm", *options(px, cache), *arguments],
+        environment=keys_of(px.server),
+        stdout=subprocess.DEVNULL,
+    ) as terminal:
+        if answer and terminal.shows("[y/N]", 60):
+            terminal.type(answer)
+        return terminal.end(90), terminal.shown
 
 
 def test_much_is_asked_about_on_a_terminal(
@@ -376,13 +364,13 @@ def test_much_is_asked_about_on_a_terminal(
     names = [f"d/{number}" for number in range(1020)]
     asyncio.run(put_many(s3server, bucket, names, b"1"))
     url = f"s3://{bucket}/d"
-    code, shown = on_a_terminal(px, cache, b"n\n", url)
+    code, shown = on_a_terminal(px, cache, "n\n", url)
     assert code == FAILED
     assert "GETs, about" in shown
     assert px.count(is_get) == 8  # by which the link was measured
-    code, shown = on_a_terminal(px, cache, b"y\n", url)
+    code, shown = on_a_terminal(px, cache, "y\n", url)
     assert code == 0, shown
     assert fetched(px) == 1020
-    code, shown = on_a_terminal(px, cache, b"", url)
+    code, shown = on_a_terminal(px, cache, "", url)
     assert code == 0, shown
     assert "[y/N]" not in shown

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import select
 import shutil
 import socket
 import subprocess
@@ -12,87 +10,62 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from commands import assert_one_line, keys_of, s3zipfs
 from environments import skip_without
 from mounting import Mount
 from s3server import S3Server
+from terminals import Terminal
 from trees import zipped
 
 SECONDS = 120.0
 ATTEMPT_SECONDS = 40.0  # the program gives up after five: on a busy machine one has to ask again
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|[\x07\r]|.\x08")
 
-
-class Shell:
-    """An interactive shell on a terminal of its own, with the completion loaded."""
+class Shell(Terminal):
+    """An interactive shell, with the completion loaded."""
 
     def __init__(self, name: str, folder: Path, server: S3Server) -> None:
         program = shutil.which(name)
         if program is None:
             skip_without(f"no {name}: apt install {name}")
-        self._master, slave = os.openpty()
         options = {"bash": ["--norc", "-i"], "zsh": ["-f", "-i"]}[name]
-        self._process = subprocess.Popen(
+        super().__init__(
             [program, *options],
             cwd=folder,
-            env={
-                **os.environ,
-                **keys_of(server),
-                "AWS_ENDPOINT_URL": server.endpoint,
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "TERM": "dumb",
-                "HOME": str(folder),
-                "COLUMNS": "300",
-            },
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
+            environment={**reaching(server), "TERM": "dumb", "HOME": str(folder)},
+            columns=300,
         )
-        os.close(slave)
         if name == "zsh":
             # -D: no file of what is known, which the next shell here would not find by its name.
-            self._type("autoload -Uz compinit && compinit -u -D; unsetopt zle_bracketed_paste\n")
-        self._type(f"source <(s3zipfs completion {name}); PS1='rea''dy> '\n")
-        assert self._shows("ready> ", SECONDS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._master)
+            self.type("autoload -Uz compinit && compinit -u -D; unsetopt zle_bracketed_paste\n")
+        self.type(f"source <(s3zipfs completion {name}); PS1='rea''dy> '\n")
+        assert self.shows("ready> ", SECONDS)
 
     def completes(self, line: str, to: str) -> bool:
         """Whether TAB behind a line makes it another."""
         give_up = time.monotonic() + SECONDS
         while time.monotonic() < give_up:
-            self._type(f"{line}\t")
-            found = self._shows(to, ATTEMPT_SECONDS)
+            self.type(f"{line}\t")
+            found = self.shows(to, ATTEMPT_SECONDS)
             # Ctrl-U. What goes on is ended before the next try: of a line that was shown by then
             # no shell draws more than what is new.
-            self._type("\x15echo en''ded\n")
-            assert self._shows("ended", SECONDS)
+            self.type("\x15echo en''ded\n")
+            assert self.shows("ended", SECONDS)
             if found:
                 return True
         return False
 
-    def _type(self, text: str) -> None:
-        os.write(self._master, text.encode())
 
-    def _shows(self, text: str, seconds: float) -> bool:
-        shown, give_up = "", time.monotonic() + seconds
-        while (left := give_up - time.monotonic()) > 0:
-            if select.select([self._master], [], [], left)[0]:
-                shown += os.read(self._master, 65536).decode(errors="replace")
-            if text in _ESCAPES.sub("", shown):
-                return True
-        return False
+def reaching(server: S3Server) -> dict[str, str]:
+    """The program by its name, and the server."""
+    return {
+        **keys_of(server),
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +126,7 @@ def fish(place: Path, server: S3Server, line: str) -> list[str]:
     done = subprocess.run(
         [program, "--no-config", "-c", commands],
         cwd=place,
-        env={
-            **os.environ,
-            **keys_of(server),
-            "AWS_ENDPOINT_URL": server.endpoint,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(place),
-        },
+        env={**os.environ, **reaching(server), "HOME": str(place)},
         capture_output=True,
         text=True,
         timeout=SECONDS,
