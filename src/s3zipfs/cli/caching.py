@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.filesize import pick_unit_and_suffix
 
 from s3zipfs.cache import upkeep
 from s3zipfs.cli.options import SIZE, cache_options, settings_of
 from s3zipfs.errors import SettingsError
 from s3zipfs.settings import DEFAULT_CACHE_SIZE, Settings
 
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"]
 
 
 @click.group(short_help="What is kept on disk: show it, prune it, clear it.")
@@ -91,6 +92,6 @@ def _of(used: int, bound: int) -> str:
 
 
 def _size(count: int) -> str:
-    unit = min(max(count.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
-    number = f"{count}" if unit == 0 else f"{count / (1 << 10 * unit):.1f}"
-    return f"{number} {_UNITS[unit]}"
+    # Binary, as --cache-size is.
+    unit, name = pick_unit_and_suffix(count, _UNITS, 1024)
+    return f"{count} {name}" if unit == 1 else f"{count / unit:.1f} {name}"
