@@ -5,7 +5,14 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from s3zipfs.cache.streams import BEYOND, FIRST_WINDOW, LEAST_BEYOND, MAX_WINDOW, StreamTable
+from s3zipfs.cache.streams import (
+    BEYOND,
+    FIRST_WINDOW,
+    LARGEST_GET,
+    LEAST_BEYOND,
+    MAX_WINDOW,
+    StreamTable,
+)
 
 SIZE = 1 << 30
 READ = 128 << 10
@@ -28,6 +35,20 @@ def test_reads_in_order_fetch_ahead_in_growing_windows_without_gaps() -> None:
     assert windows[0] == FIRST_WINDOW * READ
     assert windows[-1] == MAX_WINDOW
     assert windows == sorted(windows)
+
+
+def test_a_window_of_two_of_the_largest_gets_is_made_up_for_by_one_of_them() -> None:
+    streams = StreamTable(SIZE, window=2 * LARGEST_GET)
+    asked, reached = [], 0
+    for offset in range(0, SIZE, READ):
+        ahead = streams.observe(offset, offset + READ)
+        if ahead is not None:
+            asked.append(ahead[1] - ahead[0])
+            reached = ahead[1]
+        elif len(asked) > 20:
+            left = reached - offset - READ
+            assert left > LARGEST_GET or reached == SIZE, "less than one GET was under way"
+    assert set(asked[20:-1]) == {LARGEST_GET}
 
 
 def test_nothing_is_fetched_past_the_end() -> None:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from s3zipfs.cache.blockreader import Held
 from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import Extent, ExtentCache, joined, slices
-from s3zipfs.cache.streams import MAX_WINDOW, StreamTable
+from s3zipfs.cache.streams import LARGEST_GET, MAX_WINDOW, StreamTable
 from s3zipfs.errors import Interrupted, S3ZipError
 from s3zipfs.stores.arrivals import heard_by
 from s3zipfs.stores.base import ObjectId, ObjectInfo, RangeStore
@@ -22,10 +22,6 @@ from s3zipfs.stores.threads import Threads
 from s3zipfs.waiting import Transfer, Wait
 
 T = TypeVar("T")
-
-# One GET. Larger ones are not faster (8 x 8 MiB reach 2.8 GB/s raw) and come back later; of 2 MiB
-# each they cost a third more CPU.
-LARGEST_GET = 8 << 20
 
 # What a thread may fetch by itself: a member that is fetched whole, with its header.
 AT_ONCE = (1 << 20) + 4096

@@ -22,6 +22,9 @@ MEMBERS_BEYOND = 8
 MOST_OF_ALL = 4
 # What was read is made up for in steps, so that several requests are always under way.
 LEAST_STEP = 3 << 19  # bytes; or half of a small window
+# One GET, and a step where the window holds two. Larger ones are no cheaper and come back later.
+# MinIO's CPU for 483 MB: 1.1 s by 2 MiB each, 0.68 by 4, 0.46 by 8, and by 16.
+LARGEST_GET = 8 << 20
 
 MAX_STREAMS = 64  # per object, as many as readers at once; the one idle for longest gives way
 
@@ -89,7 +92,8 @@ class StreamTable:
             first_window = min(first_window, max(length, LARGE_MEMBER))
         most = max(inside, self._beyond(stream, length), first_window)
         window = min(stream.window, most)
-        step = max(window // 4, min(window // 2, LEAST_STEP))
+        least = LARGEST_GET if window >= 2 * LARGEST_GET else LEAST_STEP
+        step = max(window // 4, min(window // 2, least))
         if stream.ahead - end > window - step:
             return None
         stream.window = min(max(2 * stream.window, first_window), self._most, most)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeVar
 
-from s3zipfs.cache.reader import LARGEST_GET
+from s3zipfs.cache.streams import LARGEST_GET
 from s3zipfs.errors import AccessDenied, BadArchive, NotFound, ObjectChanged, S3ZipError
 from s3zipfs.stores.base import ObjectInfo
 from s3zipfs.stores.offline import NotKeptError
