@@ -98,11 +98,19 @@ def mixed_archive(path: Path) -> Members:
     return members
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Members]:
+    """An archive, and its members."""
+    path = tmp_path_factory.mktemp("mixed") / "x.zip"
+    members = mixed_archive(path)
+    return path.read_bytes(), members
+
+
 @pytest.fixture
-def filled(s3client: Any, bucket: str, tmp_path: Path) -> tuple[str, Members]:
+def filled(s3client: Any, bucket: str, mixed: tuple[bytes, Members]) -> tuple[str, Members]:
     """A bucket with `runs/x.zip`, whose members are given, and `runs/plain.bin`."""
-    members = mixed_archive(tmp_path / "x.zip")
-    s3client.put_object(Bucket=bucket, Key="runs/x.zip", Body=(tmp_path / "x.zip").read_bytes())
+    content, members = mixed
+    s3client.put_object(Bucket=bucket, Key="runs/x.zip", Body=content)
     s3client.put_object(Bucket=bucket, Key="runs/plain.bin", Body=noise(3 * MIB, 3))
     return bucket, members
 
@@ -147,11 +155,11 @@ def test_what_is_there_is_not_fetched_again(
 
 
 def test_a_warm_that_is_interrupted_goes_on_where_it_was(
-    px: Proxy, filled: tuple[str, Members], cache: Path
+    px: Proxy, filled: tuple[str, Members], mixed: tuple[bytes, Members], cache: Path
 ) -> None:
     bucket, _ = filled
     url = f"s3://{bucket}/runs/x.zip"
-    size = (cache.parent / "x.zip").stat().st_size
+    size = len(mixed[0])
 
     def is_unanswered(request: Request) -> bool:
         """In the second half, but for what measures the link."""
