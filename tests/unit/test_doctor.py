@@ -365,8 +365,22 @@ def test_a_cache_that_is_its_owners_alone_is_well(made: Machine, tmp_path: Path)
     folder.chmod(0o755)
     assert "chmod 700" in cache(made, **given)["cache"].remedy
     folder.chmod(0o700)
-    of_another = folders.cache(made.host(os.geteuid() + 1), load_settings(**given))
-    assert "belongs to uid" in next(of_another).found
+    of_another = next(folders.cache(made.host(os.geteuid() + 1), load_settings(**given)))
+    assert of_another.level == Level.WARNING
+    assert "belongs to uid" in of_another.found
+
+
+def test_root_is_not_told_to_take_the_cache_of_a_services_user(
+    made: Machine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, 65534, -1)
+    found = next(folders.cache(made.host(0), load_settings(cache_dir=folder)))
+    assert found.level == Level.NOTE
+    assert "belongs to uid" in found.found
+    assert "chown" not in found.remedy
 
 
 def test_a_cache_that_does_not_fit_is_told(made: Machine, tmp_path: Path) -> None:

@@ -79,8 +79,10 @@ def cache(host: Host, settings: Settings) -> Iterator[Finding]:
 def _of_owner(host: Host, folder: Path) -> Finding:
     found = folder.stat()
     if found.st_uid != host.uid:
-        remedy = f"chown {host.uid} {folder}, or give --cache-dir"
-        return warning("cache", f"{folder} belongs to uid {found.st_uid}", remedy)
+        told, remedy = f"{folder} belongs to uid {found.st_uid}", "give --cache-dir"
+        if host.uid == 0:  # who asks for a service, whose daemon is another user
+            return note("cache", told, f"as it should be, where that user mounts; else {remedy}")
+        return warning("cache", told, f"chown {host.uid} {folder}, or {remedy}")
     if stat.S_IMODE(found.st_mode) & 0o077:
         return warning("cache", f"{folder}: others can look into it", f"chmod 700 {folder}")
     return ok("cache", f"{folder} can be written, by its owner alone")
