@@ -97,6 +97,7 @@ class PageServer:
             "https://minio.example:9000": server.endpoint,
             "http://HOST:9000": server.endpoint,
             "https://tls.example.org:9000": self.tls.endpoint,
+            "tls.example.org:9000": self.tls.endpoint.removeprefix("https://"),
             "YOUR-KEY": server.access_key,
             "YOUR-SECRET": server.secret_key,
             "http://127.0.0.1:PORT": server.endpoint,
