@@ -224,9 +224,9 @@ class AnyProcess(RuleBasedStateMachine):
         assert self.process.read(archive) == 0.0
         self.met(archive, 0.0)
 
-    @rule(seconds=st.floats(0, 30))
-    def work(self, seconds: float) -> None:
-        self.process.now += seconds
+    @rule(eighths=st.integers(0, 240))  # of a second: sums of them are exact
+    def work(self, eighths: int) -> None:
+        self.process.now += eighths / 8
 
     @rule()
     def pause(self) -> None:

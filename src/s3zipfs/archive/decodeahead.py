@@ -52,6 +52,10 @@ class DecodeAhead:
                 stream.read_to = max(end, stream.read_to)
             else:
                 stream.in_order, stream.read_to = 0, end
+        self._begin(stream, decode)
+
+    def _begin(self, stream: Stream, decode: Decode) -> None:
+        with self._lock:
             lead = stream.decoding.position - stream.read_to
             if stream.is_followed or stream.in_order < LEAST or 2 * lead >= self._window(stream):
                 return
@@ -78,9 +82,13 @@ class DecodeAhead:
 
     def _go_on(self, stream: Stream, decode: Decode) -> None:
         wait = Wait(PATIENCE, lambda: self._closing)
+        is_taken = False
         try:
             decoding = stream.decoding
-            while decoding.position < (goal := self._goal(stream)) and self._pool.take_idle(stream):
+            while decoding.position < (goal := self._goal(stream)):
+                if not self._pool.take_idle(stream):
+                    is_taken = True
+                    return
                 try:
                     if not decode(decoding, min(decoding.position + TURN, goal), wait):
                         return
@@ -92,6 +100,9 @@ class DecodeAhead:
             log.exception("decoding ahead: unexpected error")
         finally:
             self._left(stream)
+            if is_taken and self._pool.is_idle(stream):
+                # Who had it gave it back, and found it followed still, before this one had left.
+                self._begin(stream, decode)
 
     def _left(self, stream: Stream) -> None:
         with self._lock:

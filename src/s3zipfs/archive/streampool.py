@@ -102,6 +102,11 @@ class StreamPool:
             self._begin_turn(stream)
             return True
 
+    def is_idle(self, stream: Stream) -> bool:
+        """Whether it could be taken."""
+        with self._lock:
+            return stream in self._idle
+
     def _begin_turn(self, stream: Stream) -> None:
         """Take one that is idle; the lock is held."""
         self._idle.remove(stream)
