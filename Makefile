@@ -22,7 +22,7 @@ demo: $(VENV) tools ## mount three archives from a local S3 server, read them, c
 
 test: $(VENV) tools corpora ## all tests, with a real MinIO where Go can build one (ARGS= for pytest)
 	@scripts/bootstrap-system.sh fusermount3:fuse3 systemd-analyze:systemd rsync:rsync getfattr:attr unzip:unzip zip:zip 7z:p7zip-full openssl:openssl zsh:zsh fish:fish chromium:chromium
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not environment" $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadgroup -m "not environment" $(ARGS)
 
 test-zarr: $(VENV) $(ZARR2_ENV) $(ECOSYSTEM_ENV) tools ## every Zarr door, into docs/compatibility.md (ARGS= for pytest)
 	@scripts/bootstrap-system.sh fusermount3:fuse3 zip:zip 7z:p7zip-full redis-server:redis-server \
