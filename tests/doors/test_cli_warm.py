@@ -375,7 +375,8 @@ def test_much_is_asked_about_on_a_terminal(
     code, shown = on_a_terminal(px, cache, "n\n", url)
     assert code == FAILED
     assert "GETs, about" in shown
-    assert px.count(is_get) == 8  # by which the link was measured
+    assert px.count(is_get) == 8
+    assert ", beside 8 bytes by 8 GETs to measure the link; " in shown
     code, shown = on_a_terminal(px, cache, "y\n", url)
     assert code == 0, shown
     assert fetched(px) == 1020

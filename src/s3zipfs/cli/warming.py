@@ -171,7 +171,9 @@ def _fill(run: Warming, settings: Settings, folder: Path, *, is_asked: bool) -> 
         _check_room(run, settings, folder)
         estimate = _ended(run.measure(run.plan()))
         if estimate.requests:
-            _say(f"to fetch: {_cost(estimate)}; stores charge for both")
+            measured = f"{decimal(run.bytes)} by {_count(run.requests, 'GET')} to measure the link"
+            beside = f", beside {measured}" if run.requests else ""
+            _say(f"to fetch: {_cost(estimate)}{beside}; stores charge for both")
             is_much = estimate.bytes > ASKED_BYTES or estimate.requests > ASKED_REQUESTS
             _ask(estimate, is_asked=is_asked and is_much)
         for _ in range(ROUNDS):
