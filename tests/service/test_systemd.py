@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from mounting import wait_until
 from service.conftest import MEMBERS
 from service.machine import Machine
+from telling import metrics, value
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -132,6 +134,23 @@ def test_a_reload_reads_the_settings_again_and_the_mount_stays(running: Machine)
         settings.write_text(before)
     assert main_process(running) == daemon
     assert running.show(UNIT, "StatusText").startswith("serving")
+
+
+def test_its_metrics_are_told_and_who_reads_though_it_may_do_nothing_else(
+    running: Machine,
+) -> None:
+    settings = running.path("/etc/s3zipfs/lab.toml")
+    before = settings.read_text()
+    settings.write_text(f'{before}metrics = "127.0.0.1:0"\n')
+    try:
+        running.systemctl("restart", UNIT)
+        read_as(running, "nobody")
+        told = json.loads(running.run("cat", "/srv/lab/.s3zipfs/status.json").stdout)
+        read = value(metrics(told["metrics"]), "s3zipfs_read_bytes_total")
+        assert read >= len(MEMBERS["a.txt"])
+        assert "cat" in {each["name"] for each in told["processes"]}
+    finally:
+        settings.write_text(before)
 
 
 def test_a_daemon_that_hangs_is_replaced_by_the_watchdog(running: Machine) -> None:
