@@ -78,9 +78,7 @@ class Reading:
 
     def read(self, start: int, length: int = PART, wait: Wait = WAIT) -> bytes:
         end = min(start + length, len(CONTENT))
-        while (parts := self.source.read(start, end, wait)) is None:
-            pass
-        return b"".join(parts)
+        return b"".join(self.source.read(start, end, wait))
 
     def read_all(self, start: int, wait: Wait) -> None:
         for at in range(start, len(CONTENT), PART):

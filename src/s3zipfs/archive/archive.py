@@ -232,6 +232,4 @@ class Archive:
             ahead=self._ahead,
             seeks=seeks,
         )
-        while (parts := reader.read(start, end, wait)) is None:
-            pass
-        return parts
+        return reader.read(start, end, wait)

@@ -70,38 +70,45 @@ class StreamReader:
         self._seeks = seeks
         self._most = PER_MEMBER if seeks is None else PER_SEEKABLE
 
-    def read(self, start: int, end: int, wait: Wait) -> list[memoryview] | None:
-        """The bytes `[start, end)`, where they are not kept already; None: look again.
-
-        None after a wait for another thread.
-        """
+    def read(self, start: int, end: int, wait: Wait) -> list[memoryview]:
+        """The bytes `[start, end)`."""
         parts = self._read(start, end, wait)
-        if parts is not None and self._ahead is not None:
+        if self._ahead is not None:
             self._ahead.follow(self._content, start, end, self._decode_ahead)
         return parts
 
-    def _read(self, start: int, end: int, wait: Wait) -> list[memoryview] | None:
-        kept, first = self._peek(start, end)
-        if first == end:
-            return kept
-        within = None if self._seeks is None else self._seeks.reach(first)
-        stream = self._pool.take(self._content, first, within=within, most=self._most)
+    def _read(self, start: int, end: int, wait: Wait) -> list[memoryview]:
+        parts, at = self._peek(start, end)
+        while at < end:
+            if (taken := self._take(at, end, wait)) is not None:
+                stream, read_raw = taken
+                try:
+                    return parts + self._forward(stream.decoding, read_raw, at, end, wait)
+                finally:
+                    self._pool.give_back(stream)
+            # What was found stays here: others may need its memory, and a stream that has passed it
+            # does not come back.
+            more, at = self._peek(at, end)
+            parts += more
+        return parts
+
+    def _take(self, start: int, end: int, wait: Wait) -> tuple[Stream, RawRead] | None:
+        """A stream to go on with, and what it reads; None: look again, more may be kept."""
+        within = None if self._seeks is None else self._seeks.reach(start)
+        stream = self._pool.take(self._content, start, within=within, most=self._most)
         if isinstance(stream, Future):
             wait.result(stream)
             return None
-        read_raw = self._read_raw
-        if stream is None:
-            # A stream may have passed meanwhile, and what it made is kept. The kernel's reads of
-            # one window come side by side: each that missed this began anew.
-            if self._peek(first, end)[1] > first:
-                return None
-            decoding, read_raw = self._begin(first, end, wait)
-            stream = Stream(self._content, decoding, first)
-            self._pool.add(stream, wait, most=self._most)
-        try:
-            return kept + self._forward(stream.decoding, read_raw, first, end, wait)
-        finally:
-            self._pool.give_back(stream)
+        if stream is not None:
+            return stream, self._read_raw
+        # A stream may have passed meanwhile, and what it made is kept. The kernel's reads of one
+        # window come side by side: each that missed this began anew.
+        if self._peek(start, end)[1] > start:
+            return None
+        decoding, read_raw = self._begin(start, end, wait)
+        stream = Stream(self._content, decoding, start)
+        self._pool.add(stream, wait, most=self._most)
+        return stream, read_raw
 
     def _begin(self, start: int, end: int, wait: Wait) -> tuple[Decoding, RawRead]:
         begun = self._seeks.begin(start, end, wait) if self._seeks is not None else None
