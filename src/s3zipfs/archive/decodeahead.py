@@ -56,8 +56,11 @@ class DecodeAhead:
 
     def _begin(self, stream: Stream, decode: Decode) -> None:
         with self._lock:
-            lead = stream.decoding.position - stream.read_to
-            if stream.is_followed or stream.in_order < LEAST or 2 * lead >= self._window(stream):
+            position = stream.decoding.position
+            is_far = 2 * (position - stream.read_to) >= self._window(stream)
+            if stream.is_followed or stream.in_order < LEAST or is_far:
+                return
+            if position >= self._goal(stream):
                 return
             stream.is_followed = True
         try:
@@ -75,34 +78,41 @@ class DecodeAhead:
         return min(stream.in_order, WINDOW)
 
     def _goal(self, stream: Stream) -> int:
-        """How far to go on; the last piece, with the verdict on all, is left to who reads it."""
-        with self._lock:
-            goal = stream.read_to + self._window(stream)
+        """How far to go on; the last piece, with the verdict on all, is left to who reads it.
+
+        The lock is held.
+        """
+        goal = stream.read_to + self._window(stream)
         return min(goal, stream.decoding.member.uncompressed_size - PIECE)
 
     def _go_on(self, stream: Stream, decode: Decode) -> None:
-        wait = Wait(PATIENCE, lambda: self._closing)
-        is_taken = False
         try:
-            decoding = stream.decoding
-            while decoding.position < (goal := self._goal(stream)):
-                if not self._pool.take_idle(stream):
-                    is_taken = True
-                    return
+            is_well = self._decode(stream, decode)
+        finally:
+            self._left(stream)
+        if is_well and self._pool.is_idle(stream):
+            # Who read between the last look at it and this found it followed still.
+            self._begin(stream, decode)
+
+    def _decode(self, stream: Stream, decode: Decode) -> bool:
+        """Go on as far as is wanted, or until somebody else uses the stream; False: it failed."""
+        wait, decoding = Wait(PATIENCE, lambda: self._closing), stream.decoding
+        try:
+            while True:
+                with self._lock:
+                    goal = self._goal(stream)
+                if decoding.position >= goal or not self._pool.take_idle(stream):
+                    return True
                 try:
                     if not decode(decoding, min(decoding.position + TURN, goal), wait):
-                        return
+                        return False
                 finally:
                     self._pool.give_back(stream)
         except S3ZipError as error:  # whoever reads on meets it, too
             log.debug("decoding ahead: %s", error)
         except Exception:
             log.exception("decoding ahead: unexpected error")
-        finally:
-            self._left(stream)
-            if is_taken and self._pool.is_idle(stream):
-                # Who had it gave it back, and found it followed still, before this one had left.
-                self._begin(stream, decode)
+        return False
 
     def _left(self, stream: Stream) -> None:
         with self._lock:
