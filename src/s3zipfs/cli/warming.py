@@ -171,8 +171,8 @@ def _fill(run: Warming, settings: Settings, folder: Path, *, is_asked: bool) -> 
         _check_room(run, settings, folder)
         estimate = _ended(run.measure(run.plan()))
         if estimate.requests:
-            measured = f"{decimal(run.bytes)} by {_count(run.requests, 'GET')} to measure the link"
-            beside = f", beside {measured}" if run.requests else ""
+            measured = _amount(run.bytes, run.requests)
+            beside = f", beside {measured} to measure the link" if run.requests else ""
             _say(f"to fetch: {_cost(estimate)}{beside}; stores charge for both")
             is_much = estimate.bytes > ASKED_BYTES or estimate.requests > ASKED_REQUESTS
             _ask(estimate, is_asked=is_asked and is_much)
@@ -183,7 +183,7 @@ def _fill(run: Warming, settings: Settings, folder: Path, *, is_asked: bool) -> 
         run.indexes = 0
         _ended(run.finish(), _Shown("indexes", len(run.targets), run, "indexes"))
     except KeyboardInterrupt:
-        _say(f"{decimal(run.bytes)} by {_count(run.requests, 'GET')} are kept; it goes on there")
+        _say(f"{_amount(run.bytes, run.requests)} are kept; it goes on there")
         raise
     return estimate
 
@@ -313,7 +313,7 @@ def _write(document: dict[str, Any], *, is_check: bool) -> None:
     size, missing = document["bytes"], document["missing_bytes"]
     there = "all of it is" if document["warm"] else f"{decimal(size - missing)} are"
     if not is_check:
-        brought = f"{decimal(document['fetched_bytes'])} by {_count(document['requests'], 'GET')}"
+        brought = _amount(document["fetched_bytes"], document["requests"])
         click.echo(f"fetched {brought} in {document['seconds']:,.1f} s")
     known = f"{_count(document['objects'], 'object')}, {decimal(size)}"
     click.echo(f"{known}: {there} on disk, in {document['cache_dir']}")
@@ -328,11 +328,15 @@ def _lack(each: dict[str, Any]) -> str:
 
 
 def _cost(estimate: Estimate) -> str:
-    cost = f"{decimal(estimate.bytes)} by {_count(estimate.requests, 'GET')}"
+    cost = _amount(estimate.bytes, estimate.requests)
     if estimate.seconds is None:
         return cost
     speed = estimate.bytes / estimate.seconds if estimate.seconds else 0
     return f"{cost}, about {_duration(estimate.seconds)} at {decimal(int(speed))}/s as measured"
+
+
+def _amount(size: int, requests: int) -> str:
+    return f"{decimal(size)} by {_count(requests, 'GET')}"
 
 
 def _duration(seconds: float) -> str:
