@@ -285,7 +285,8 @@ def test_a_web_server_is_told_from_a_store() -> None:
         (last,) = of(at(fake.endpoint))
     assert last.level is Level.ERROR
     assert "is no S3 store, but MinIO Console (HTTP 200)" in last.found
-    assert "https or http? the port?" in last.remedy
+    assert "https or http?" in last.remedy
+    assert "another port" in last.remedy
 
 
 def test_what_does_not_speak_http_is_told() -> None:

@@ -182,7 +182,7 @@ class Endpoint:
         is_s3 = answer.getheader("x-amz-request-id") or any(word in body for word in _S3_WORDS)
         if not is_s3:
             found = f"{connection.endpoint} is no S3 store, but {server} (HTTP {answer.status})"
-            remedy = "check --endpoint-url: https or http? the port? (MinIO's console has another)"
+            remedy = "check --endpoint-url: https or http? MinIO's console has another port"
             yield error("endpoint", found, remedy)
             return False
         yield ok("endpoint", f"{connection.endpoint} answers ({server})")
