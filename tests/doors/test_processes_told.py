@@ -75,6 +75,7 @@ def test_a_process_is_told_with_all_that_it_caused(mount: Mount) -> None:
         )
         found = process(mount, reader.pid)
         assert found["name"] == Path(sys.executable).name[:15]
+        assert found["bytes_read"] == 3 * SIZE
         assert found["archives_opened"] == 3
         assert found["operations"] >= 9  # each archive and member looked up, and read at least once
         assert found["state"] == "free"

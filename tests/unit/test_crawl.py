@@ -224,13 +224,16 @@ class AnyProcess(RuleBasedStateMachine):
         assert self.process.read(archive) == 0.0
         self.met(archive, 0.0)
 
-    @rule(eighths=st.integers(0, 240))  # of a second: sums of them are exact
-    def work(self, eighths: int) -> None:
-        self.process.now += eighths / 8
+    @rule(seconds=st.floats(0, 30))
+    def work(self, seconds: float) -> None:
+        self.process.now += seconds
 
     @rule()
     def pause(self) -> None:
+        before = self.process.now
         self.process.now += CALM_SECONDS
+        while self.process.now - before < CALM_SECONDS:  # the sum may have been rounded down
+            self.process.now = math.nextafter(self.process.now, math.inf)
         assert self.process.state() is State.FREE
         self.listed.clear()
 
