@@ -6,7 +6,7 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
 import packed
 import pytest
@@ -32,17 +32,28 @@ CONTENT = (_TEXT * 20)[: 32 << 20]
 DATA = packed.deflate(CONTENT)
 
 
+class Watched(ExtentCache):
+    """Tells how far what nobody had asked for is kept."""
+
+    kept_ahead = 0  # where the furthest such piece ended
+
+    def keep(self, content: Hashable, start: int, data: memoryview, *, asked: int | None) -> bool:
+        kept = super().keep(content, start, data, asked=asked)
+        if kept and asked is None:
+            self.kept_ahead = start + len(data)
+        return kept
+
+
 class Reading:
     """One member with cache, pool and threads of its own; `before` is called for each raw read."""
 
     def __init__(self, limit: int = 128 << 20, data: bytes = DATA) -> None:
-        self.cache = ExtentCache(MemoryBudget(limit))
+        self.cache = Watched(MemoryBudget(limit))
         self.pool = StreamPool(MemoryBudget(limit))
         self.ahead = DecodeAhead(self.pool)
         self.data = data
         self.before: Callable[[int, Wait], None] = lambda _start, _wait: None
         self.begun = 0
-        self.kept_ahead = 0  # where the furthest piece that nobody had asked for ended
         self.member = Member(
             number=1,
             raw_name=b"m",
@@ -56,25 +67,17 @@ class Reading:
             modified=0.0,
         )
         self.source = StreamReader(
-            self.member,
-            "x",
-            self.pool,
-            self._read_raw,
-            keep=self._keep,
-            peek=lambda start, end: self.cache.peek_from("x", start, end),
-            ahead=self.ahead,
+            self.member, "x", self.cache, self.pool, self._read_raw, ahead=self.ahead
         )
+
+    @property
+    def kept_ahead(self) -> int:
+        return self.cache.kept_ahead
 
     def _read_raw(self, start: int, end: int, wait: Wait) -> memoryview:
         self.before(start, wait)
         self.begun += start == 0 and end > PIECE // 8
         return memoryview(self.data)[start:end]
-
-    def _keep(self, at: int, data: memoryview, *, wanted: bool) -> bool:
-        kept = self.cache.keep("x", at, data, wanted=wanted)
-        if kept and not wanted:
-            self.kept_ahead = at + len(data)
-        return kept
 
     def read(self, start: int, length: int = PART, wait: Wait = WAIT) -> bytes:
         end = min(start + length, len(CONTENT))
@@ -103,6 +106,7 @@ def test_who_reads_in_order_finds_it_decoded(reading: Reading) -> None:
     wait_until(lambda: reading.kept_ahead >= 8 << 20, seconds=30, what="nothing was decoded ahead")
     wait_until(reading.is_idle, seconds=30, what="it is still at work")
     assert reading.kept_ahead < (8 << 20) + 2 * PIECE, "as much ahead as was read, and no more"
+    assert reading.cache.counts.ahead_used == 0, "going on is no use of what was decoded"
 
     def refuse(_start: int, _wait: Wait) -> None:
         raise AssertionError("it is in memory")

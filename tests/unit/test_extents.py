@@ -79,6 +79,28 @@ def test_the_least_recently_used_gives_way() -> None:
     assert cache.peek("x", 1000, 2000) is None
 
 
+def test_what_was_read_in_part_gives_way_after_what_was_read_to_its_end() -> None:
+    data = memoryview(bytes(100))
+    cache = ExtentCache(MemoryBudget(2 * (len(data) + OVERHEAD)))
+    assert cache.keep("x", 0, data, asked=50)
+    assert cache.keep("y", 0, data, asked=200)
+    assert cache.keep("y", 100, data, asked=200)
+    assert cache.holds("x", 0, 100)
+    assert not cache.holds("y", 0, 100)
+    assert cache.holds("y", 100, 200)
+
+
+def test_to_ask_whether_it_is_there_is_no_use_of_it() -> None:
+    data = memoryview(bytes(100))
+    cache = ExtentCache(MemoryBudget(4 * (len(data) + OVERHEAD)))
+    assert cache.keep("x", 0, data, asked=None)
+    assert cache.keep("x", 100, data, asked=None)
+    assert cache.holds("x", 0, 200)
+    assert not cache.holds("x", 0, 201)
+    assert cache.counts.ahead_used == 0
+    assert not cache.keep("x", 200, data, asked=None), "it takes more than its half"
+
+
 def test_read_ahead_gives_way_where_memory_is_in_flight() -> None:
     budget = MemoryBudget(10_000)
     cache = ExtentCache(budget)

@@ -33,6 +33,7 @@ from s3zipfs.archive.streaming import StreamReader
 from s3zipfs.archive.streampool import Stream, StreamPool
 from s3zipfs.archive.windows import MAX_WINDOW, xz_window, zstd_window
 from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.errors import BadMember, DeadlineExceeded, Interrupted, UnsupportedMember
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat import methods
@@ -102,14 +103,9 @@ def whole(of: Member, data: bytes) -> bytes:
     return bytes(decode_whole(of, memoryview(data), WAIT))
 
 
-def _drop(at: int, data: memoryview, *, wanted: bool) -> bool:
-    """A cache that keeps nothing: the streams must do without it."""
-    return False
-
-
-def _nothing(start: int, _end: int) -> tuple[list[memoryview], int]:
-    """Likewise."""
-    return [], start
+def no_cache() -> ExtentCache:
+    """One that keeps nothing: the streams must do without it."""
+    return ExtentCache(MemoryBudget(0))
 
 
 def pool(limit: int = 1 << 26) -> StreamPool:
@@ -122,7 +118,7 @@ def streams(of: Member, data: bytes, reads: list[int] | None = None) -> StreamRe
             reads.append(start)
         return memoryview(data)[start:end]
 
-    return StreamReader(of, "x", pool(), read_raw, keep=_drop, peek=_nothing)
+    return StreamReader(of, "x", no_cache(), pool(), read_raw)
 
 
 def take(source: StreamReader, start: int, end: int) -> bytes:
@@ -509,9 +505,7 @@ def test_an_interrupted_read_loses_nothing(method: int) -> None:
             reads.append(start)
         return memoryview(data)[start:end]
 
-    source = StreamReader(
-        member(TEXT, data, method), "x", pool(), read_raw, keep=_drop, peek=_nothing
-    )
+    source = StreamReader(member(TEXT, data, method), "x", no_cache(), pool(), read_raw)
 
     def last() -> bytes:
         while True:
@@ -542,7 +536,7 @@ def test_an_interrupt_between_last_byte_and_check_does_not_skip_the_check(fault:
             raise Interrupted("killed")
         return memoryview(data)[start:end]
 
-    source = StreamReader(of, "x", pool(), read_raw, keep=_drop, peek=_nothing)
+    source = StreamReader(of, "x", no_cache(), pool(), read_raw)
     with pytest.raises(Interrupted):
         take(source, len(content) - 10, len(content))
     if fault == "none":
@@ -568,8 +562,7 @@ def test_a_read_that_a_stream_is_just_passing_waits_for_it(*, is_forgotten: bool
     `is_forgotten`: what was found before the wait has had to make room meanwhile.
     """
     data = DATA[DEFLATED]
-    kept: dict[int, bytes] = {}
-    forgotten = [0]  # bytes
+    cache = ExtentCache(MemoryBudget(16 << 20))
     begun: list[int] = []
     on_its_way, waiting, go_on = (threading.Event() for _ in range(3))
 
@@ -581,41 +574,30 @@ def test_a_read_that_a_stream_is_just_passing_waits_for_it(*, is_forgotten: bool
             assert go_on.wait(SECONDS)
         return memoryview(data)[start:end]
 
-    def peek(start: int, end: int) -> tuple[list[memoryview], int]:
-        found = b"".join(kept[at] for at in sorted(kept))
-        if start < forgotten[0]:
-            return [], start
-        return [memoryview(found)[start:end]], max(start, min(len(found), end))
-
-    def keep(at: int, data: memoryview, *, wanted: bool) -> bool:
-        assert wanted
-        kept[at] = bytes(data)
-        return True
-
     def interrupted() -> bool:
         waiting.set()
         return False
 
-    source = StreamReader(member(TEXT, data, DEFLATED), "x", pool(), read_raw, keep=keep, peek=peek)
+    source = StreamReader(member(TEXT, data, DEFLATED), "x", cache, pool(), read_raw)
     later = threading.Thread(target=take, args=(source, 2_600_000, 2_700_000))
     later.start()
     assert on_its_way.wait(SECONDS)
-    passed = max(kept)
+    passed = cache.peek_from("x", 0, len(TEXT))[1] - 1000
     found: list[bytes] = []
 
     def read_earlier() -> None:
-        parts = source.read(passed - 1000, 2_500_000, Wait(SECONDS, interrupted))
+        parts = source.read(passed, 2_500_000, Wait(SECONDS, interrupted))
         found.append(b"".join(parts))
 
     earlier = threading.Thread(target=read_earlier)
     earlier.start()
     assert waiting.wait(SECONDS), "it did not wait"
     if is_forgotten:
-        forgotten[0] = sum(map(len, kept.values()))
+        cache.discard("x")
     go_on.set()
     earlier.join(SECONDS)
     later.join(SECONDS)
-    assert found == [TEXT[passed - 1000 : 2_500_000]]
+    assert found == [TEXT[passed:2_500_000]]
     assert begun == [0], "it began anew"
 
 
@@ -686,10 +668,9 @@ def test_two_readers_for_one_place_both_get_on(monkeypatch: pytest.MonkeyPatch) 
         source = StreamReader(
             member(TEXT, data, DEFLATED),
             name,
+            no_cache(),
             held,
             lambda s, e, _w: memoryview(data)[s:e],
-            keep=_drop,
-            peek=_nothing,
         )
         done.append(take_all(source, len(TEXT)))
 

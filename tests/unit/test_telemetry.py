@@ -267,8 +267,8 @@ def test_what_is_fetched_ahead_is_used_or_wasted_or_still_there() -> None:
 
 def test_what_is_inflated_ahead_counts_as_well() -> None:
     cache = ExtentCache(MemoryBudget(10 * OVERHEAD))
-    assert cache.keep("x", 0, memoryview(bytes(100)), wanted=False)
-    assert cache.keep("x", 100, memoryview(bytes(50)), wanted=True)
+    assert cache.keep("x", 0, memoryview(bytes(100)), asked=None)
+    assert cache.keep("x", 100, memoryview(bytes(50)), asked=150)
     assert cache.peek("x", 0, 150) is not None
     counts = cache.counts
     assert (counts.found, counts.ahead, counts.ahead_used) == (150, 100, 100)

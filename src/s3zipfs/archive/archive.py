@@ -214,21 +214,14 @@ class Archive:
         def read_raw(first: int, last: int, wait: Wait) -> memoryview:
             return joined(self._raw.read(member, first, last, wait))
 
-        def keep(at: int, data: memoryview, *, wanted: bool) -> bool:
-            return self._cache.keep(content, at, data, wanted=wanted)
-
-        def peek(first: int, last: int) -> tuple[list[memoryview], int]:
-            return self._cache.peek_from(content, first, last)
-
         deflated = member.method == DEFLATED
         seeks = self._seeks.seeks(self.info, member, read_raw) if deflated else None
         reader = StreamReader(
             member,
             content,
+            self._cache,
             self._streams,
             read_raw,
-            keep=keep,
-            peek=peek,
             ahead=self._ahead,
             seeks=seeks,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -10,19 +10,9 @@ from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.decoders import HEAD
 from s3zipfs.archive.inflate import PIECE, Decoding, RawRead, start_decoder
 from s3zipfs.archive.streampool import CHEAP, PER_MEMBER, PER_SEEKABLE, Stream, StreamPool
+from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat.member import Member
-
-
-class Keep(Protocol):
-    """Keeps what was decoded, where memory allows; whether it did."""
-
-    def __call__(self, at: int, data: memoryview, *, wanted: bool) -> bool:
-        """`wanted`: somebody asked for it, or passed by."""
-
-
-Peek = Callable[[int, int], tuple[list[memoryview], int]]
-"""What is kept of `[start, end)`, from `start` on, and how far that reaches."""
 
 
 class Seeks(Protocol):
@@ -52,20 +42,18 @@ class StreamReader:
         self,
         member: Member,
         content: Hashable,
+        cache: ExtentCache,
         pool: StreamPool,
         read_raw: RawRead,
         *,
-        keep: Keep,
-        peek: Peek,
         ahead: DecodeAhead | None = None,
         seeks: Seeks | None = None,
     ) -> None:
         self._member = member
         self._content = content
+        self._cache = cache  # of what was decoded
         self._pool = pool
         self._read_raw = read_raw
-        self._keep = keep
-        self._peek = peek
         self._ahead = ahead
         self._seeks = seeks
         self._most = PER_MEMBER if seeks is None else PER_SEEKABLE
@@ -78,7 +66,7 @@ class StreamReader:
         return parts
 
     def _read(self, start: int, end: int, wait: Wait) -> list[memoryview]:
-        parts, at = self._peek(start, end)
+        parts, at = self._cache.peek_from(self._content, start, end)
         while at < end:
             if (taken := self._take(at, end, wait)) is not None:
                 stream, read_raw = taken
@@ -88,7 +76,7 @@ class StreamReader:
                     self._pool.give_back(stream)
             # What was found stays here: others may need its memory, and a stream that has passed it
             # does not come back.
-            more, at = self._peek(at, end)
+            more, at = self._cache.peek_from(self._content, at, end)
             parts += more
         return parts
 
@@ -103,7 +91,7 @@ class StreamReader:
             return stream, self._read_raw
         # A stream may have passed meanwhile, and what it made is kept. The kernel's reads of one
         # window come side by side: each that missed this began anew.
-        if self._peek(start, end)[1] > start:
+        if self._cache.peek_from(self._content, start, end)[1] > start:
             return None
         decoding, read_raw = self._begin(start, end, wait)
         stream = Stream(self._content, decoding, start)
@@ -128,7 +116,7 @@ class StreamReader:
             decoding.advance(read_raw, wait, self._piece(decoding, start, end))
             self._assure(decoding, wait)
             if decoding.position > start or not decoding.begun:
-                self._keep(decoding.reach, decoding.last, wanted=True)
+                self._cache.keep(self._content, decoding.reach, decoding.last, asked=end)
             if decoding.position > max(at, start):
                 parts.append(decoding.last[max(0, start - decoding.reach) :])
         if parts:
@@ -137,11 +125,11 @@ class StreamReader:
 
     def _decode_ahead(self, decoding: Decoding, until: int, wait: Wait) -> bool:
         """Go on to `until`, and keep all of it; what could not be kept is the decoding's last."""
-        if self._peek(decoding.reach, decoding.position)[1] < decoding.position:
+        if not self._cache.holds(self._content, decoding.reach, decoding.position):
             return False
         while decoding.position < until:
             decoding.advance(self._read_raw, wait)
-            if not self._keep(decoding.reach, decoding.last, wanted=False):
+            if not self._cache.keep(self._content, decoding.reach, decoding.last, asked=None):
                 return False
         return True
 

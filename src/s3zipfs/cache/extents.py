@@ -21,13 +21,15 @@ class Extent:
 
     __slots__ = ("content", "end", "fetched", "future", "start", "through", "wanted")
 
-    def __init__(self, content: Hashable, start: int, end: int, *, wanted: bool) -> None:
+    def __init__(self, content: Hashable, start: int, end: int, *, asked: int | None) -> None:
+        """`asked`: up to where somebody reads it now; None: nobody does yet."""
         self.content = content
         self.start = start
         self.end = end
-        self.wanted = wanted  # False: fetched ahead, and nobody has asked for it yet
+        self.wanted = asked is not None  # False: fetched ahead, and nobody has asked for it yet
         self.fetched = False  # the store was asked for it; not what was on disk
-        self.through = wanted  # its last byte was asked for: mostly, it will not be needed again
+        # Its last byte was asked for: mostly, it will not be needed again.
+        self.through = asked is not None and asked >= end
         self.future: Transfer[memoryview] = Transfer()
 
     @property
@@ -164,8 +166,7 @@ class ExtentCache:
                 continue
             gap = (end if present is None else min(end, present.start)) - position
             stop = position + -(-gap // max(1, (gap + chunk // 2) // chunk))
-            extent = Extent(content, position, stop, wanted=asked is not None)
-            extent.through = asked is not None and asked >= stop
+            extent = Extent(content, position, stop, asked=asked)
             held.insert(extent)
             covering.append(extent)
             missing.append(extent)
@@ -233,29 +234,38 @@ class ExtentCache:
 
         Claims nothing.
         """
-        found: list[Extent] = []
         with self._lock:
-            held = self._contents.get(content) or _Content()
-            position, at = start, held.first_touching(start)
-            while position < end and at < len(held.extents):
-                extent = held.extents[at]
-                if extent.start > position or not self._is_complete(extent):
-                    break
-                found.append(extent)
-                position, at = extent.end, at + 1
+            found, reach = self._held_from(content, start, end)
             for extent in found:
                 self._want(extent, end)
-            reach = min(position, end)
             self._counts.found += reach - start
         return slices(found, [extent.future.result() for extent in found], start, reach), reach
 
-    def keep(self, content: Hashable, start: int, data: memoryview, *, wanted: bool) -> bool:
+    def holds(self, content: Hashable, start: int, end: int) -> bool:
+        """Whether all of `[start, end)` is in memory; unlike `peek`, that is no use of it."""
+        with self._lock:
+            return self._held_from(content, start, end)[1] == end
+
+    def _held_from(self, content: Hashable, start: int, end: int) -> tuple[list[Extent], int]:
+        """The complete extents without a gap from `start`, and their end; the lock is held."""
+        found: list[Extent] = []
+        held = self._contents.get(content) or _Content()
+        position, at = start, held.first_touching(start)
+        while position < end and at < len(held.extents):
+            extent = held.extents[at]
+            if extent.start > position or not self._is_complete(extent):
+                break
+            found.append(extent)
+            position, at = extent.end, at + 1
+        return found, min(position, end)
+
+    def keep(self, content: Hashable, start: int, data: memoryview, *, asked: int | None) -> bool:
         """Keep what was produced, where memory allows and nothing overlaps it; whether it is kept.
 
-        Not `wanted` is what nobody has asked for yet.
+        `asked`: up to where it is read now; None: nobody has asked for it yet.
         """
-        extent = Extent(content, start, start + len(data), wanted=wanted)
-        ahead = 0 if wanted else extent.cost
+        extent = Extent(content, start, start + len(data), asked=asked)
+        ahead = 0 if extent.wanted else extent.cost
         if ahead and self._ahead_cost + ahead > self._budget.limit // 2:
             return False
         if not self._budget.try_charge(extent.cost):
@@ -268,7 +278,7 @@ class ExtentCache:
                 held.insert(extent)
                 self._hold(extent)
                 self._ahead_cost += ahead
-                self._counts.ahead += 0 if wanted else len(data)
+                self._counts.ahead += 0 if extent.wanted else len(data)
                 extent.future.set_result(data)
         if not free:
             self._budget.release(extent.cost)
