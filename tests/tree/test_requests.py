@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import closing
 
 import numpy as np
 import pytest
 from trees import WAIT, MakeTree, names, read, zipped
 
 from s3zipfs.build import build_tree
+from s3zipfs.cache.streams import LARGEST_GET, MAX_WINDOW
 from s3zipfs.errors import NotFound
 from s3zipfs.settings import Settings
+from s3zipfs.stores.base import ObjectId
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
+from s3zipfs.stores.s3.body import LARGE_PART
 
 
 def test_listing_a_thousand_archives_is_one_page_and_no_get(
@@ -124,6 +128,35 @@ def test_small_members_in_archive_order_are_read_by_large_gets(
         assert read(tree, b"x.zip/" + name.encode()) == content
     assert store.counts["get"] <= 32  # at most one for each MiB
     assert store.bytes_read <= 1.05 * 512 * 65536
+
+
+@pytest.mark.parametrize("size", [900_001, 1 << 20, 9_000_001])
+@pytest.mark.parametrize("window", [16 << 20, MAX_WINDOW])
+def test_every_get_of_what_is_read_in_order_is_received_in_one_part(
+    memory: MemoryStore,
+    store: CountingStore,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    window: int,
+) -> None:
+    """Of two parts each byte is cleared once and copied twice more."""
+    members = {f"{number:03}": bytes([number]) * size for number in range((120 << 20) // size)}
+    memory.put("lab", "x.zip", zipped(members))
+    lengths: list[int] = []
+    get_range = store.get_range
+
+    async def noted(oid: ObjectId, start: int, end: int) -> memoryview:
+        lengths.append(end - start)
+        return await get_range(oid, start, end)
+
+    monkeypatch.setattr(store, "get_range", noted)
+    with closing(
+        build_tree(Settings(cache_size=0), ["s3://lab"], store=store, window=window)
+    ) as tree:
+        for name, content in members.items():
+            assert read(tree, b"x.zip/" + name.encode()) == content
+    assert max(lengths) > LARGEST_GET, "one that could come in two"
+    assert max(lengths) <= LARGE_PART
 
 
 def test_random_reads_fetch_what_they_need(
