@@ -28,7 +28,7 @@ from s3zipfs.archive.inflate import (
     decode_whole,
     start_decoder,
 )
-from s3zipfs.archive.ledger import CrcLedger
+from s3zipfs.archive.ledger import MOST_RUNS, CrcLedger
 from s3zipfs.archive.streaming import StreamReader
 from s3zipfs.archive.streampool import Stream, StreamPool
 from s3zipfs.archive.windows import MAX_WINDOW, xz_window, zstd_window
@@ -66,6 +66,27 @@ def test_a_ledger_knows_nothing_before_all_was_seen() -> None:
     ledger = CrcLedger(100)
     ledger.add(0, memoryview(bytes(99)))
     assert ledger.whole is None
+
+
+@pytest.mark.parametrize("part", [1, 100, 1000])
+def test_a_ledger_adds_up_what_is_read_in_order_after_and_between_many_single_reads(
+    part: int,
+) -> None:
+    """Parts of any size; who reads in order is not forgotten for those who do not."""
+    places = random.Random(part)
+    content = places.randbytes(200_000)
+    ledger = CrcLedger(len(content))
+
+    def single_reads(count: int) -> None:
+        for at in places.choices(range(0, len(content) - part, 2 * part + 1), k=count):
+            ledger.add(at, memoryview(content)[at : at + part])
+
+    single_reads(3 * MOST_RUNS)
+    for at in range(0, len(content), 500):
+        assert ledger.whole is None
+        ledger.add(at, memoryview(content)[at : at + 500])
+        single_reads(MOST_RUNS // 4)
+    assert ledger.whole == zlib.crc32(content)
 
 
 def member(

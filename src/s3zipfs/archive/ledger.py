@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import islice
 
 from isal import isal_zlib
 
@@ -16,18 +17,20 @@ class _Run:
     start: int
     end: int
     crc32: int
+    noted: int  # when: a number that grows
+    is_joined: bool = False  # of parts side by side: somebody may be reading in order
 
 
 class CrcLedger:
     """Adds up the CRC-32 of the parts seen, until it is that of the whole. Not thread-safe.
 
-    A member that is read here and there, not in a few streams, is given up: its parts would be
-    many, and never become the whole.
+    Of a member that is read here and there the single parts are forgotten, the oldest first, and
+    only then what was read in order: that may become the whole yet.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._given_up = False
+        self._noted = 0
         self._runs: list[_Run] = []  # in order, neither overlapping nor adjacent
 
     @property
@@ -39,21 +42,19 @@ class CrcLedger:
 
     def add(self, start: int, data: memoryview) -> None:
         """Note the bytes from `start` on; what was seen before is not counted again."""
-        if len(self._runs) > MOST_RUNS:
-            self._given_up = True
-            self._runs.clear()
-        if self._given_up:
-            return
         end = start + len(data)
         for gap_start, gap_end in self._gaps(start, end):
             crc32 = isal_zlib.crc32(data[gap_start - start : gap_end - start])
-            self._insert(_Run(gap_start, gap_end, crc32))
+            self._noted += 1
+            self._insert(_Run(gap_start, gap_end, crc32, self._noted))
+        if len(self._runs) > MOST_RUNS:
+            self._runs.remove(min(self._runs, key=lambda run: (run.is_joined, run.noted)))
 
     def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:
         gaps = []
-        for run in self._runs:
-            if run.end <= start:
-                continue
+        for run in islice(
+            self._runs, bisect_right(self._runs, start, key=lambda run: run.end), None
+        ):
             if run.start >= end:
                 break
             if run.start > start:
@@ -75,4 +76,5 @@ class CrcLedger:
 
 def _joined(left: _Run, right: _Run) -> _Run:
     crc32 = isal_zlib.crc32_combine(left.crc32, right.crc32, right.end - right.start)
-    return _Run(left.start, right.end, crc32)
+    noted = max(left.noted, right.noted)
+    return _Run(left.start, right.end, crc32, noted, is_joined=True)
