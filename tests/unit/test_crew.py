@@ -135,6 +135,45 @@ def test_those_who_are_held_up_are_replaced() -> None:
     end(device)
 
 
+class Pauses(threading.Event):
+    """Ends of the crew as its lookout awaits them: each pause is as long as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = threading.Semaphore(0)
+        self.pass_by = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.began.release()
+        self.pass_by.wait(SECONDS)
+        return self.is_set()
+
+
+def test_those_who_read_on_while_the_lookout_pauses_and_are_held_up_then_are_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device, pauses = Device(), Pauses()
+    monkeypatch.setattr(device.crew, "_ended", pauses)
+    assert device.crew.start(device.work)
+    met, disk, at_disk = threading.Barrier(READING + 1), threading.Event(), threading.Semaphore(0)
+
+    def read_disk() -> None:
+        at_disk.release()
+        disk.wait()
+
+    first = device.ask(READING, lambda: void(met.wait(SECONDS)))
+    assert pauses.began.acquire(timeout=SECONDS), "nobody reads, and nobody looked out"
+    held_up = device.ask(READING, read_disk)
+    met.wait(SECONDS)
+    assert all_done(first, READING)
+    assert all_done(at_disk, READING)
+    pauses.pass_by.set()
+    assert all_done(device.ask(1, lambda: None), 1), "no request is read any more"
+    disk.set()
+    assert all_done(held_up, READING)
+    end(device)
+
+
 def test_without_threads_there_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

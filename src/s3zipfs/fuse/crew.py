@@ -151,7 +151,9 @@ class Crew:
                 return
             self._none_reads.clear()
             with self._lock:
-                is_held_up = not self._reading and self._read == read
-            if is_held_up:
+                none_reads = not self._reading
+                is_held_up = none_reads and self._read == read
+            if none_reads:  # others than at first, maybe: nobody else would tell of them any more
                 self._none_reads.set()
+            if is_held_up:
                 self._call_one()
