@@ -40,6 +40,7 @@ class MemoryBudget:
         self._releases = 0  # how often something was released: progress, for those who wait
         self._waiting: deque[Transfer[None]] = deque()  # reservations; the first has its turn
         self._reservations = 0
+        self._reserved = 0  # bytes of them
         self._used = 0
         self._peak = 0
         self._reclaimers: list[tuple[Reclaim, Spare | None]] = []
@@ -99,6 +100,7 @@ class MemoryBudget:
         finally:
             with self._lock:
                 self._reservations -= 1
+                self._reserved -= size
             self.release(size)
 
     def _reserve(self, size: int, wait: Wait) -> None:
@@ -134,13 +136,16 @@ class MemoryBudget:
                 raise DeadlineExceeded("no memory")
 
     def _admit(self, size: int) -> bool:
-        self._make_room(size)
+        # Where what is reserved leaves no room for it, all that caches hold would be of no use.
+        if not self._reservations or self._reserved + size <= self.limit:
+            self._make_room(size)
         with self._lock:
             if self._used + size > self.limit and self._reservations:
                 self._released.wait(POLL_SECONDS)
                 return False
             self._add(size)
             self._reservations += 1
+            self._reserved += size
             return True
 
     def _add(self, size: int) -> None:

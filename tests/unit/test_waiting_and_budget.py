@@ -164,6 +164,43 @@ def test_one_reservation_above_the_limit_is_admitted() -> None:
     assert budget.used == 0
 
 
+def test_who_can_not_be_let_in_has_no_cache_emptied() -> None:
+    budget = MemoryBudget(64)
+    held = 0  # bytes in a cache
+
+    def reclaim(_size: int) -> int:
+        nonlocal held
+        freed, held = held, 0
+        budget.release(freed)
+        return freed
+
+    budget.add_reclaimer(reclaim, spare=lambda: held)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with budget.reserved(40, Wait(60)):
+            entered.set()
+            leave.wait(60)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    assert entered.wait(60)
+    budget.charge(20)
+    held = 20
+    with pytest.raises(DeadlineExceeded), budget.reserved(30, Wait(0.05)):
+        raise AssertionError("more than the limit is reserved")
+    assert held == 20
+    with budget.reserved(24, Wait(60)):  # beside what is reserved there is room for it
+        assert (held, budget.used) == (0, 64)
+    leave.set()
+    holding.join()
+    budget.charge(20)
+    held = 20
+    with budget.reserved(50, Wait(60)):
+        assert (held, budget.used) == (0, 50)
+    assert budget.used == 0
+
+
 def test_reservations_are_admitted_in_turn_and_woken_by_what_happens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
