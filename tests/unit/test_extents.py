@@ -125,3 +125,14 @@ def test_many_threads_fetch_every_byte_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read, [(n * 997) % 14_000 for n in range(200)]))
     assert max(fetched) == 1
+
+
+def test_what_is_fetched_for_a_reader_to_come_gives_way_after_what_was_read() -> None:
+    cache = ExtentCache(MemoryBudget(1 << 20), most_read=0)
+    _, owned = cache.claim("x", 0, 1000, chunk=1000, asked=0)
+    assert [(extent.wanted, extent.through) for extent in owned] == [(True, False)]
+    cache.complete(owned[0], memoryview(CONTENT)[:1000])
+    assert cache.holds("x", 0, 1000)
+    assert cache.peek("x", 0, 1000) is not None
+    assert fetch(cache, 1000, 2000) == CONTENT[1000:2000]
+    assert not cache.holds("x", 0, 1000)

@@ -161,7 +161,8 @@ class ExtentCache:
                 if asked is not None:
                     self._want(present, asked)
                     if self._is_complete(present):
-                        self._counts.found += min(end, present.end) - position
+                        found = min(end, present.end, asked) - position
+                        self._counts.found += max(0, found)
                 position, at = present.end, at + 1
                 continue
             gap = (end if present is None else min(end, present.start)) - position

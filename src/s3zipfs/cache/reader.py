@@ -244,11 +244,14 @@ class ObjectReader:
         """Have the bytes `[start, end)` fetched for reads to come; waits for the disk only."""
         with self._lock:
             self._streams.ask(start, end)
-        _, missing = self._claim(start, end)
+        _, missing = self._claim(start, end, asked=start)  # of it nothing was read yet
         self._fetcher.start(self.info, missing)
 
-    def _claim(self, start: int, end: int) -> tuple[list[Extent], list[Extent]]:
-        return self._fetcher.cache.claim(self.info.id, start, end, chunk=LARGEST_GET)
+    def _claim(
+        self, start: int, end: int, asked: int | None = None
+    ) -> tuple[list[Extent], list[Extent]]:
+        cache = self._fetcher.cache
+        return cache.claim(self.info.id, start, end, chunk=LARGEST_GET, asked=asked)
 
     def _read_ahead(self, start: int, end: int, until: int | None, *, is_kept: bool) -> None:
         with self._lock:
