@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.decoders import METHODS
@@ -25,9 +26,15 @@ from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.extents import ExtentCache, joined
 from s3zipfs.cache.reader import ObjectReader
 from s3zipfs.cache.spans import merged
-from s3zipfs.errors import BadMember, Interrupted, IsADirectory, UnsupportedMember
+from s3zipfs.errors import (
+    BadMember,
+    Interrupted,
+    IsADirectory,
+    TooManyWaiting,
+    UnsupportedMember,
+)
 from s3zipfs.stores.base import ObjectInfo
-from s3zipfs.waiting import Wait
+from s3zipfs.waiting import Transfer, Wait
 from s3zipfs.zipformat.index import MemberIndex
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.methods import DEFLATED, STORED, method_name
@@ -65,8 +72,9 @@ class Archive:
         self._faults = faults
         self._metadata = metadata
         self._raw = RawMembers(reader, index.node_count)
-        self._lock = threading.Lock()  # guards _ledgers
+        self._lock = threading.Lock()  # guards _ledgers, _decoding
         self._ledgers: OrderedDict[int, CrcLedger] = OrderedDict()
+        self._decoding: dict[int, Transfer[memoryview]] = {}  # members that are decoded whole now
 
     @property
     def nbytes(self) -> int:
@@ -186,14 +194,66 @@ class Archive:
 
     # Compressed
 
+    # Decoded whole
+
     def _read_whole(
         self, member: Member, span: tuple[int, int], start: int, end: int, wait: Wait
     ) -> list[memoryview]:
         content = (self.info.id, member.number)
-        size = member.uncompressed_size
         while True:
             if (parts := self._cache.peek(content, start, end)) is not None:
                 return parts
+            with self._lock:
+                decoding = self._decoding.get(member.number)
+                is_ours = decoding is None and not self._cache.holds(content, start, end)
+                if is_ours:
+                    decoding = self._decoding[member.number] = Transfer()
+            if decoding is None:  # it was completed since we looked
+                continue
+            if is_ours:
+                self._decode(decoding, member, span, end, wait)
+            try:
+                return [wait.result(decoding)[start:end]]
+            except (Interrupted, TooManyWaiting) as error:
+                wait.check()
+                if is_ours or not decoding.done() or decoding.exception() is not error:
+                    raise
+                # Its owner gave up, or could not wait: take it over.
+
+    def _decode(
+        self,
+        decoding: Transfer[memoryview],
+        member: Member,
+        span: tuple[int, int],
+        end: int,
+        wait: Wait,
+    ) -> None:
+        """The content, or what was wrong, for all who read the member now; they wait meanwhile.
+
+        They get it here, since the cache may have to drop it for others before they look.
+        """
+
+        def interrupted() -> bool:
+            decoding.progress()  # we are alive, and have a deadline of our own
+            return wait.interrupted()
+
+        data, fault = memoryview(b""), None
+        try:
+            data = self._decode_whole(member, span, end, replace(wait, interrupted=interrupted))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the content is awaited
+            fault = error
+        with self._lock:
+            del self._decoding[member.number]
+        if fault is None:
+            decoding.set_result(data)
+        else:
+            decoding.set_exception(fault)
+
+    def _decode_whole(
+        self, member: Member, span: tuple[int, int], end: int, wait: Wait
+    ) -> memoryview:
+        content, size = (self.info.id, member.number), member.uncompressed_size
+        while True:
             with self._budget.reserved(whole_cost(member), wait):
                 covering, missing = self._cache.claim(content, 0, size, chunk=size, asked=end)
                 for extent in missing:
@@ -204,9 +264,9 @@ class Archive:
                         self._cache.fail(extent, error)
                         raise
             try:
-                return [wait.result(covering[0].future)[start:end]]
-            except Interrupted:
-                wait.check()  # raises where it was us; else its owner gave up: take it over
+                return wait.result(covering[0].future)
+            except Interrupted:  # it was on its way for this archive as it was open before
+                wait.check()
 
     def _read_streamed(self, member: Member, start: int, end: int, wait: Wait) -> list[memoryview]:
         content = (self.info.id, member.number)
