@@ -34,6 +34,14 @@ def test_mountinfo_is_unescaped() -> None:
     ]
 
 
+def test_a_line_of_mountinfo_ends_at_a_newline_only() -> None:
+    """The kernel escapes no other control character of a path, which is anybody's to choose."""
+    text = b"36 22 0:32 / /tmp/a\rb\x0bc rw - fuse.sshfs host:\r rw\n" + MOUNTINFO
+    first, *others = mountpoint.parse_mountinfo(text)
+    assert first == MountEntry(Path("/tmp/a\rb\x0bc"), "fuse.sshfs", "host:\r", "0:32")
+    assert others == mountpoint.parse_mountinfo(MOUNTINFO)
+
+
 def test_paths_are_made_absolute_and_free_of_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

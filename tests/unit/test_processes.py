@@ -71,6 +71,12 @@ def test_a_name_may_have_anything_in_it(proc: Callable[..., Path]) -> None:
     assert found == Process(70, 4711, "a) S (b\n\\xff")
 
 
+def test_a_name_with_a_carriage_return_is_no_line_of_its_own(proc: Callable[..., Path]) -> None:
+    stat = b"70 (x\rTgid:\t1)" + fields(flags=0x400000)
+    found = process_of(70, proc("Name:\tx\rTgid:\t1\nTgid:\t70\n", stat))
+    assert found == Process(70, 4711, "x\rTgid:\t1")
+
+
 def test_a_thread_of_the_kernel_is_nobody(proc: Callable[..., Path]) -> None:
     assert process_of(70, proc("Tgid:\t70\n", b"70 (nfsd)" + fields(flags=0x208040))) is NOBODY
 

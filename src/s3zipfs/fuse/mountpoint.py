@@ -46,7 +46,7 @@ class MountEntry:
 def parse_mountinfo(text: bytes) -> list[MountEntry]:
     """The mounts of a process, the topmost of one path last."""
     entries = []
-    for line in text.splitlines():
+    for line in filter(None, text.split(b"\n")):
         before, _, after = line.partition(b" - ")
         kind, source = (_unescape(field) for field in after.split(b" ")[:2])
         fields = before.split(b" ")

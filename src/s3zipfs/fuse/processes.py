@@ -40,7 +40,7 @@ def process_of(thread: int, proc: Path = PROC) -> Process:
         return NOBODY
     pid = thread
     try:
-        for line in (proc / str(thread) / "status").read_bytes().splitlines():
+        for line in (proc / str(thread) / "status").read_bytes().split(b"\n"):
             if line.startswith(b"Tgid:"):
                 pid = int(line[5:])
                 break
