@@ -13,6 +13,7 @@ import pytest
 from contract.lies import LIES, in_range
 from fakes3 import DATA, ETAG, Answer, FakeS3, Request, Silence, error, honest, listing
 
+from s3zipfs.build import build_tree
 from s3zipfs.errors import (
     AccessDenied,
     BadResponse,
@@ -29,6 +30,8 @@ from s3zipfs.stores.base import ObjectId
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.retrying import RetryingStore
 from s3zipfs.stores.s3 import S3Store
+from s3zipfs.tree.nodes import Member
+from s3zipfs.waiting import Wait
 
 SECONDS = 30.0
 PLAIN = "key"  # read by obstore
@@ -234,6 +237,60 @@ def test_failing_head_and_list_are_never_not_found(
         with pytest.raises(StoreUnavailable, match=str(status)):
             network.submit(question).result(SECONDS)
     assert len(fake.requests) == 3  # nobody below retries
+
+
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize(
+    "body",
+    [b"404 page not found", b"<html><body><h1>404 Not Found</h1></body></html>", b""],
+    ids=["Traefik", "nginx", "empty"],
+)
+def test_a_proxys_404_is_no_word_of_the_store(
+    fake: FakeS3,
+    store: S3Store,
+    read: Callable[..., bytes],
+    network: Network,
+    status: int,
+    body: bytes,
+) -> None:
+    fake.answer = lambda _: Answer(status, body)
+    for question in (store.list_page("bucket", ""), store.list_buckets()):
+        with pytest.raises(StoreUnavailable, match="not in the words of S3"):
+            network.submit(question).result(SECONDS)
+    for key in (PLAIN, ODD):
+        with pytest.raises(StoreUnavailable, match="not in the words of S3"):
+            read(key)
+    with pytest.raises(NotFound):  # an answer to HEAD has no words
+        network.submit(store.head("bucket", "key")).result(SECONDS)
+
+
+def test_a_proxy_without_a_route_to_all_buckets_is_there(
+    fake: FakeS3, store: S3Store, network: Network
+) -> None:
+    # The breaker's probe lists the buckets: were that an outage, it would never end.
+    fake.answer = lambda _: Answer(404, b"404 page not found")
+    with pytest.raises(BadResponse):
+        network.submit(store.list_buckets()).result(SECONDS)
+
+
+def test_a_name_is_found_behind_a_proxy_whose_route_was_away(
+    fake: FakeS3, store: S3Store, network: Network
+) -> None:
+    found = (
+        f"<Contents><Key>x.zip</Key><LastModified>2026-11-21T08:00:00Z</LastModified>"
+        f"<ETag>{ETAG}</ETag><Size>{len(DATA)}</Size></Contents>"
+    )
+    away = Answer(404, b"404 page not found")
+    answers = iter([away, away, Answer(200, listing(found))])
+    fake.answer = lambda _: next(answers)
+    tree = build_tree(Settings(cache_size=0), ("s3://bucket",), store=RetryingStore(store, SECONDS))
+    try:
+        node = tree.resolve(b"x.zip", Wait(SECONDS))
+    finally:
+        tree.close()
+    assert isinstance(node, Member)
+    assert node.info.id.etag == ETAG
+    assert len(fake.requests) == 3
 
 
 # --- silence ----------------------------------------------------------------------------------

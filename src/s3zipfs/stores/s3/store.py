@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -131,7 +132,7 @@ class S3Store:
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """See `ObjectStore`."""
-        asked = Asked(self.endpoint, bucket, key)
+        asked = Asked(self.endpoint, bucket, key, by_head=True)
         answer = await self._ask(
             asked, "head", lambda client: client.head_object(Bucket=bucket, Key=key)
         )
@@ -344,7 +345,9 @@ class S3Store:
 
     async def _ask_for_bucket(self, asked: Asked) -> Any:
         return await self._ask(
-            asked, "head", lambda client: client.head_bucket(Bucket=asked.bucket)
+            replace(asked, by_head=True),
+            "head",
+            lambda client: client.head_bucket(Bucket=asked.bucket),
         )
 
     async def _region(self, asked: Asked) -> str | None:

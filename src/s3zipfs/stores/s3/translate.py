@@ -90,6 +90,7 @@ class Asked:
     bucket: str = ""
     key: str = ""
     oid: ObjectId | None = None  # where only bytes of that version are an answer
+    by_head: bool = False  # the answer has no body: a store's 404 is as bare as a proxy's
 
     @property
     def name(self) -> str:
@@ -123,6 +124,8 @@ def by_status(asked: Asked, status: int, code: str, message: str) -> S3ZipError:
         return CredentialsRefused(f"{asked.name}: {_REFUSED[code]}")
     if code in _DENIED:
         return AccessDenied(f"{asked.name}: {_DENIED[code]}")
+    if status in {404, 410} and not code.isalpha() and not asked.by_head:
+        return _not_of_s3(asked, status)
     if status in {404, 410} or code in _NO_SUCH_NAME or (status == 400 and asked.climbs):
         if asked.oid is not None:
             return ObjectChanged(f"{asked.name}: the object is gone")
@@ -161,6 +164,12 @@ def _skew(date: str) -> timedelta | None:
     except ValueError:
         return None
     return told.replace(tzinfo=told.tzinfo or UTC) - datetime.now(UTC)
+
+
+def _not_of_s3(asked: Asked, status: int) -> StoreUnavailable:
+    # A proxy's, without its route to the store; one with routes to some buckets only stays so.
+    kind = StoreUnavailable if asked.bucket else BadResponse
+    return kind(f"{asked.endpoint}: {status}, and not in the words of S3")
 
 
 def _unexpected(asked: Asked, status: int, code: str, message: str) -> BadResponse:
