@@ -136,3 +136,22 @@ def test_what_is_fetched_for_a_reader_to_come_gives_way_after_what_was_read() ->
     assert cache.peek("x", 0, 1000) is not None
     assert fetch(cache, 1000, 2000) == CONTENT[1000:2000]
     assert not cache.holds("x", 0, 1000)
+
+
+@pytest.mark.parametrize("is_first_complete", [True, False])
+def test_an_extent_is_done_once(is_first_complete: bool) -> None:
+    budget = MemoryBudget(1 << 20)
+    cache = ExtentCache(budget)
+    _, owned = cache.claim("x", 0, 100, chunk=1000)
+    if is_first_complete:
+        cache.complete(owned[0], memoryview(CONTENT)[:100])
+    else:
+        cache.fail(owned[0], BadMember("no"))
+    used = budget.used
+    cache.complete(owned[0], memoryview(CONTENT)[:100])
+    cache.fail(owned[0], BadMember("no"))
+    assert budget.used == used
+    assert cache.holds("x", 0, 100) == is_first_complete
+    assert cache._read_cost == used, "what it could give way for"
+    cache.discard("x")
+    assert budget.used == 0

@@ -205,10 +205,12 @@ class ExtentCache:
         return extent in self._read or extent in self._unread
 
     def complete(self, extent: Extent, data: memoryview) -> None:
-        """The bytes of an owned extent are here."""
+        """The bytes of an owned extent are here; nothing, where it is done already."""
         with self._lock:
+            if extent.future.done():
+                return
             self._hold(extent)
-        extent.future.set_result(data)
+            extent.future.set_result(data)
         self._drop_read()
 
     def _drop_read(self) -> None:
@@ -221,9 +223,17 @@ class ExtentCache:
         self._budget.release(dropped)
 
     def fail(self, extent: Extent, error: BaseException) -> None:
-        """An owned extent can't be had; whoever waits gets the error, whoever comes tries again."""
-        self._drop(extent)
-        extent.future.set_exception(error)
+        """An owned extent can't be had; whoever waits gets the error, whoever comes tries again.
+
+        Nothing, where it is done already.
+        """
+        with self._lock:
+            if extent.future.done():
+                return
+            dropped = self._remove(extent)
+            extent.future.set_exception(error)
+        if dropped:
+            self._budget.release(extent.cost)
 
     def peek(self, content: Hashable, start: int, end: int) -> list[memoryview] | None:
         """The bytes `[start, end)` where all of them are in memory; claims nothing."""
