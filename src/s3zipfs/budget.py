@@ -79,6 +79,8 @@ class MemoryBudget:
 
     def release(self, size: int) -> None:
         """Give back what was charged."""
+        if not size:
+            return  # a cache that had nothing to give: for those who wait that is no progress
         with self._lock:
             self._used -= size
             self._releases += 1

@@ -201,6 +201,25 @@ def test_who_can_not_be_let_in_has_no_cache_emptied() -> None:
     assert budget.used == 0
 
 
+def test_a_cache_that_has_nothing_to_give_is_no_progress() -> None:
+    budget = MemoryBudget(100)
+    asked = 0
+
+    def reclaim(_size: int) -> int:
+        nonlocal asked
+        asked += 1
+        budget.release(0)
+        assert asked < 100, "waits for ever"
+        return 0
+
+    budget.add_reclaimer(reclaim)
+    with budget.reserved(10, Wait(1)):
+        budget.charge(90)
+        with pytest.raises(DeadlineExceeded), budget.reserved(50, Wait(0.05)):
+            raise AssertionError("let in")
+    assert asked > 0
+
+
 def test_reservations_are_admitted_in_turn_and_woken_by_what_happens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
