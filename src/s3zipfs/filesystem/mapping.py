@@ -36,8 +36,12 @@ class Mapping(FSMap):  # type: ignore[misc] # fsspec has no types
             KeyError: there is no such file.
             S3ZipError: it can't be read.
         """
-        try:
-            return super().__getitem__(key, default)
+        try:  # not by `cat`: to that a key with `[`, `*` or `?` is a pattern
+            return self.fs.cat_file(self._key_to_str(key))
+        except self.missing_exceptions as error:
+            if default is not None:
+                return default
+            raise KeyError(key) from error
         except OSError as error:
             raise _failure(error) from error
 
@@ -54,19 +58,21 @@ class Mapping(FSMap):  # type: ignore[misc] # fsspec has no types
             KeyError: one is missing, and `on_error` is "raise".
             S3ZipError: one can't be read, unless `on_error` is "return".
         """
-        try:
-            found: dict[str, Any] = super().getitems(list(keys), "return")
-        except OSError as error:
-            raise _failure(error) from error
-        for key, value in found.items():
-            if isinstance(value, KeyError) and on_error == "raise":
-                raise KeyError(key)
-            if isinstance(value, OSError):
+        keys = list(dict.fromkeys(keys))
+        paths = [self._key_to_str(key) for key in keys]
+        found: dict[str, Any] = {}
+        for key, value in zip(keys, self.fs.cat_ranges(paths, None, None), strict=True):
+            if isinstance(value, self.missing_exceptions):
+                if on_error == "raise":
+                    raise KeyError(key) from value
+                if on_error == "return":
+                    found[key] = KeyError(key)
+            elif isinstance(value, OSError):
                 found[key] = _failure(value)
                 if on_error != "return":
                     raise found[key] from value
-        if on_error == "omit":
-            return {key: value for key, value in found.items() if not isinstance(value, KeyError)}
+            else:
+                found[key] = value
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:

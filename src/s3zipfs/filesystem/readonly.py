@@ -10,6 +10,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
+from glob import has_magic
 from typing import Any
 
 from fsspec.spec import AbstractFileSystem
@@ -260,6 +261,26 @@ class ReadOnlyFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has
         if on_error == "omit":
             return {name: data for name, data in contents.items() if data is not None}
         return contents
+
+    def expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
+        maxdepth: int | None = None,
+        assume_literal: bool = False,  # noqa: FBT001, FBT002
+        **options: Any,
+    ) -> list[str]:
+        """As fsspec's; but a path that exists as it stands is no pattern."""
+        given = [path] if isinstance(path, str | os.PathLike) else path
+        paths = {self._strip_protocol(p) for p in given}
+        patterns = {p for p in paths if not assume_literal and has_magic(p) and not self.exists(p)}
+        found: set[str] = set()
+        for each, is_exact in ((paths - patterns, True), (patterns, False)):
+            with contextlib.suppress(FileNotFoundError):  # it found nothing
+                found.update(super().expand_path(each, recursive, maxdepth, is_exact, **options))
+        if not found:
+            raise FileNotFoundError(path)
+        return sorted(found)
 
     def _cat_many(self, ranges: Sequence[Range], max_gap: int) -> list[bytes | Exception]:
         """The bytes of each, or why there are none; in several threads, of which this is one."""
