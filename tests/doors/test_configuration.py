@@ -18,6 +18,7 @@ from s3server import S3Server
 
 from s3zipfs.cli.errors import code_of, line_of
 from s3zipfs.cli.main import cli
+from s3zipfs.errors import SettingsError
 from s3zipfs.settings import files, load, parse_words
 
 USAGE = 2
@@ -107,6 +108,10 @@ IN_FILES = [
     Wrong("{F}:1: credential_command: should be text", f'credential_command = ["{SECRET}"]'),
     Wrong("{F}:1: timeout: should be a finite number, not inf", "timeout = inf"),
     Wrong("{F}:1: ca_bundle: is empty; give a path", 'ca_bundle = ""'),
+    Wrong("{F}:1: cache_dir: '~no-such-user/x': there is no such home",
+          'cache_dir = "~no-such-user/x"'),
+    Wrong("{F}:3: source: ca_bundle: '~no-such-user/x': there is no such home",
+          '[[source]]\nurl = "s3://a"\nca_bundle = "~no-such-user/x"'),
     Wrong("{F}:1: ca_bundle: {D}/no.crt: No such file or directory", 'ca_bundle = "no.crt"'),
     Wrong("{F}:1: secret_key_file: should be a path, not 5", "secret_key_file = 5"),
     Wrong("{F}:1: secret_key: should be text", f'secret_key = ["{SECRET}"]'),
@@ -154,6 +159,10 @@ ELSEWHERE = [
     Wrong("--endpoint-url: 'minio:9000' is no URL like https://minio.example.org:9000",
           options=("--endpoint-url", "minio:9000")),
     Wrong("--ca-bundle: is empty; give a path", options=("--ca-bundle", "")),
+    Wrong("S3ZIPFS_CACHE_DIR: '~no-such-user/x': there is no such home",
+          environment={"S3ZIPFS_CACHE_DIR": "~no-such-user/x"}),
+    Wrong("--config ~no-such-user/x.toml: no file ~no-such-user/x.toml",
+          options=("--config", "~no-such-user/x.toml")),
     Wrong("No such option '--tll'. Did you mean '--ttl'?; see s3zipfs mount --help",
           options=("--tll", "5")),
     Wrong("--config nowhere: no file {E}/nowhere.toml or {U}/nowhere.toml",
@@ -188,6 +197,7 @@ WORDS = [
     (f"-o access-key: {NO_SECRET}", f"access-key={SECRET}"),
     (f"-o memory: 'x' {SIZE}", "memory=x"),
     ("-o anonymous: should be true or false, not 'maybe'", "anonymous=maybe"),
+    ("-o cache_dir: '~no-such-user/x': there is no such home", "cache_dir=~no-such-user/x"),
 ]
 
 
@@ -417,6 +427,23 @@ def test_a_variable_of_an_env_file_is_never_away_while_the_file_is_read_again(
     load(env_file=path)
     assert os.environ["STORAGE_SECRET_KEY"] == "new"
     assert removed == [b"S3ZIPFS_TTL"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("S3ZIPFS_TTL=7\nSTORAGE_SECRET_KEY=a\0b\n", "STORAGE_SECRET_KEY"), ("'a=b'=c\n", "a=b")],
+    ids=["NUL", "="],
+)
+def test_an_env_file_that_no_environment_can_hold_is_refused_before_it_changes_anything(
+    tmp_path: Path, text: str, name: str
+) -> None:
+    path = write(tmp_path / ".env", "S3ZIPFS_TTL=5\n")
+    load(env_file=path)
+    write(path, text)
+    with pytest.raises(SettingsError) as refused:
+        load(env_file=path)
+    assert str(refused.value) == f"env file {path}: {name!r}: no environment can hold this line"
+    assert os.environ["S3ZIPFS_TTL"] == "5"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])

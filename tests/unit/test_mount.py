@@ -118,7 +118,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def serve(
-    world: World, *signals: signal.Signals, on_ready: Callable[[], None] = lambda: None
+    world: World,
+    *signals: signal.Signals,
+    on_ready: Callable[[], None] = lambda: None,
+    on_hangup: Callable[[], None] = lambda: None,
+    notifier: Notifier | None = None,
 ) -> None:
     """Serve; these signals come as soon as it is ready."""
 
@@ -130,9 +134,11 @@ def serve(
 
     def hung_up() -> None:
         world.hangups += 1
+        on_hangup()
 
     operations: Any = Operations()
-    mount.serve(operations, Mounter(), Notifier(), on_ready=ready, on_hangup=hung_up)
+    notifier = notifier or Notifier()
+    mount.serve(operations, Mounter(), notifier, on_ready=ready, on_hangup=hung_up)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -141,6 +147,32 @@ def test_a_signal_ends_it_and_a_hangup_does_not(world: World, number: signal.Sig
     assert world.ready == 1
     assert world.hangups == 2
     assert world.unmounted == [OURS.device]
+
+
+class Telling(Notifier):
+    """What systemd is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def _send(self, *lines: str) -> None:
+        self.told.append(lines[0])
+
+
+def test_a_reload_that_fails_as_nobody_expected_ends_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("a slip")
+
+    notifier = Telling()
+    serve(world, signal.SIGHUP, signal.SIGTERM, on_hangup=fail, notifier=notifier)
+    assert world.hangups == 1
+    assert world.unmounted == [OURS.device]
+    assert notifier.told == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+    assert "nothing is reloaded" in caplog.text
+    assert "a slip" in caplog.text
 
 
 def test_a_signal_counts_though_the_main_thread_is_not_woken_by_it(world: World) -> None:

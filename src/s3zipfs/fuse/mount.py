@@ -79,7 +79,10 @@ def serve(
 
     def reload() -> None:
         notifier.reloading()
-        on_hangup()
+        try:
+            on_hangup()
+        except Exception:  # whatever stands in the files: the mount goes on
+            log.exception("nothing is reloaded: unexpected error")
         notifier.ready(status)
 
     try:

@@ -84,7 +84,7 @@ def read_env_file(path: Path) -> str | None:
     use are as a rule made so.
 
     Raises:
-        SettingsError: it can't be read.
+        SettingsError: it can't be read, or has what no environment can hold.
     """
     try:
         with path.open(encoding="utf-8") as lines:
@@ -92,6 +92,9 @@ def read_env_file(path: Path) -> str | None:
             found = dotenv_values(stream=lines)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"env file {path}: {error}") from error
+    for name, value in found.items():
+        if "=" in name or "\0" in f"{name}{value}":
+            raise SettingsError(f"env file {path}: {name!r}: no environment can hold this line")
     with _lock:
         ours = {name for name, read in _from_files.items() if os.environ.get(name) == read.value}
         taken = {

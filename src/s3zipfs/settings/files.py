@@ -14,7 +14,7 @@ from s3zipfs.settings.given import Given, unknown
 from s3zipfs.settings.kinds import Kind, kind_of
 from s3zipfs.settings.model import SECRETS, Settings, Source
 from s3zipfs.settings.private import is_writable_by_all, readers
-from s3zipfs.settings.values import NOWHERE, xdg_folder
+from s3zipfs.settings.values import NOWHERE, absolute, xdg_folder
 
 SYSTEM_FOLDER = Path("/etc/s3zipfs")
 
@@ -36,7 +36,7 @@ def places_of(name: str) -> tuple[Path, ...]:
         SettingsError: it is no name.
     """
     if name.endswith(".toml"):
-        return (Path(name).expanduser().absolute(),)
+        return (absolute(name),)
     if not _NAME.fullmatch(name):
         raise SettingsError(
             f"--config {name}: neither a name of letters and digits nor a path ending in .toml"
@@ -172,7 +172,10 @@ def _from_folder(name: str, value: Any, folder: Path) -> Any:
         return {key: _from_folder(key, each, folder) for key, each in value.items()}
     if not isinstance(value, str) or value in {"", NOWHERE} or kind_of(name) is not Kind.PATH:
         return value
-    return str(folder / Path(value).expanduser())
+    try:
+        return str(folder / Path(value).expanduser())
+    except RuntimeError:  # no such home: refused with its line, as any wrong value
+        return value
 
 
 def _lines(text: str) -> Iterator[tuple[Keys, int]]:

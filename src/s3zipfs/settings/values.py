@@ -67,14 +67,25 @@ def xdg_folder(variable: str, below_home: str) -> Path | None:
 
 
 def absolute(value: Any) -> Any:
-    """A path that means the same in every directory: a mount leaves the one it was started in."""
-    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+    """A path that means the same in every directory: a mount leaves the one it was started in.
+
+    One below a home that does not exist (`~nobody/x`) stays as it is.
+    """
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        return Path(value)
 
 
 def _path(value: Any) -> Any:
     if value == "":
         raise ValueError("is empty; give a path")
-    return absolute(value)
+    found = absolute(value)
+    if isinstance(found, Path) and not found.is_absolute():
+        raise ValueError(f"{str(found)!r}: there is no such home")
+    return found
 
 
 def _folder_or_none(value: Any) -> Any:
