@@ -314,6 +314,12 @@ def test_deleted_object_is_changed(backend: Backend) -> None:
         backend.run(backend.store.head(backend.bucket, "key"))
 
 
+def test_bytes_of_a_bucket_that_is_gone_are_changed(backend: Backend) -> None:
+    oid = put(backend, "key", b"0123456789").id
+    with pytest.raises(ObjectChanged):  # not NotFound: to Zarr, ENOENT is an empty chunk
+        read(backend, dataclasses.replace(oid, bucket="no-such-bucket"), 2, 8)
+
+
 def test_wrong_etag_is_changed(backend: Backend) -> None:
     oid = put(backend, "key", b"0123456789").id
     with pytest.raises(ObjectChanged):

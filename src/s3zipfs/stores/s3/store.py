@@ -16,6 +16,8 @@ from s3zipfs.errors import (
     AccessDenied,
     BadResponse,
     ClockDiffers,
+    NotFound,
+    ObjectChanged,
     S3ZipError,
     SettingsError,
 )
@@ -142,7 +144,8 @@ class S3Store:
         """See `ObjectStore`; without a copy, over obstore's buffer.
 
         An empty range is no request. A range that the object does not have is `ObjectChanged`:
-        whoever asks has the size of another version.
+        whoever asks has the size of another version. So is a bucket that is gone: `NotFound` is
+        of names, and Zarr takes it for an empty chunk.
         """
         if not 0 <= start <= end:
             raise ValueError(f"no such range: [{start}, {end})")
@@ -150,7 +153,12 @@ class S3Store:
             return memoryview(b"")
         asked = Asked(self.endpoint, oid.bucket, oid.key, oid)
         async with self._slots:
-            return await self._versions.read(oid, lambda each: self._get(asked, each, start, end))
+            try:
+                return await self._versions.read(
+                    oid, lambda each: self._get(asked, each, start, end)
+                )
+            except NotFound as gone:
+                raise ObjectChanged(str(gone)) from None
 
     def version_id(self, oid: ObjectId) -> str | None:
         """See `ObjectStore`."""

@@ -235,10 +235,7 @@ def by_obstore(asked: Asked, error: Exception) -> S3ZipError:
         code, message = _XML_CODE.search(body), _XML_MESSAGE.search(body)
         plain = "" if "<" in body else body
         return by_status(
-            asked,
-            int(status[1]),
-            code[1] if code else "",
-            message[1] if message else plain,
+            asked, int(status[1]), code[1] if code else "", message[1] if message else plain
         )
     if "redirect without LOCATION" in what:
         return by_status(asked, 301, "", "")
