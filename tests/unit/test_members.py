@@ -622,6 +622,43 @@ def test_a_read_that_a_stream_is_just_passing_waits_for_it(*, is_forgotten: bool
     assert begun == [0], "it began anew"
 
 
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_who_waits_for_a_stream_waits_as_long_as_it_goes_on(*, is_ahead: bool) -> None:
+    """`is_ahead`: nobody reads with it, it is decoded ahead."""
+    data, held, cache = DATA[DEFLATED], pool(), ExtentCache(MemoryBudget(16 << 20))
+    on_its_way, waiting = threading.Event(), threading.Event()
+
+    def read_raw(start: int, end: int, wait: Wait) -> memoryview:
+        if start >= 3 * inflate.FEED and not on_its_way.is_set():
+            on_its_way.set()
+            wait.pause(2.0)  # as for bytes that come slowly
+        return memoryview(data)[start:end]
+
+    def interrupted() -> bool:
+        waiting.set()
+        return False
+
+    source = StreamReader(member(TEXT, data, DEFLATED), "x", cache, held, read_raw)
+
+    def drive() -> None:
+        take(source, 0, 1000 if is_ahead else len(TEXT))
+        if is_ahead:
+            taken = held.take("x", 1000)
+            assert isinstance(taken, Stream)
+            try:
+                assert source._decode_ahead(taken.decoding, len(TEXT) - 1000, WAIT)
+            finally:
+                held.give_back(taken)
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(drive)
+        assert on_its_way.wait(SECONDS)
+        second = source.read(2_400_000, 2_500_000, Wait(0.5, interrupted))
+        assert b"".join(second) == TEXT[2_400_000:2_500_000]
+        assert waiting.is_set(), "it did not wait"
+        first.result(SECONDS)
+
+
 # The pool
 
 

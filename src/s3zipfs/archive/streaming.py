@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from concurrent.futures import Future
 from typing import Protocol
 
 from s3zipfs.archive.decodeahead import DecodeAhead
@@ -11,7 +10,7 @@ from s3zipfs.archive.decoders import HEAD
 from s3zipfs.archive.inflate import PIECE, Decoding, RawRead, start_decoder
 from s3zipfs.archive.streampool import CHEAP, PER_MEMBER, PER_SEEKABLE, Stream, StreamPool
 from s3zipfs.cache.extents import ExtentCache
-from s3zipfs.waiting import Wait
+from s3zipfs.waiting import Transfer, Wait
 from s3zipfs.zipformat.member import Member
 
 
@@ -84,7 +83,7 @@ class StreamReader:
         """A stream to go on with, and what it reads; None: look again, more may be kept."""
         within = None if self._seeks is None else self._seeks.reach(start)
         stream = self._pool.take(self._content, start, within=within, most=self._most)
-        if isinstance(stream, Future):
+        if isinstance(stream, Transfer):
             wait.result(stream)
             return None
         if stream is not None:
@@ -108,7 +107,7 @@ class StreamReader:
     def _forward(
         self, decoding: Decoding, read_raw: RawRead, start: int, end: int, wait: Wait
     ) -> list[memoryview]:
-        size = self._member.uncompressed_size
+        size, wait = self._member.uncompressed_size, self._pool.driving(decoding, wait)
         self._assure(decoding, wait)
         parts = [] if decoding.position <= start else [decoding.last[start - decoding.reach :]]
         while decoding.position < end or (decoding.position == size and not decoding.finished):
@@ -127,6 +126,7 @@ class StreamReader:
         """Go on to `until`, and keep all of it; what could not be kept is the decoding's last."""
         if not self._cache.holds(self._content, decoding.reach, decoding.position):
             return False
+        wait = self._pool.driving(decoding, wait)
         while decoding.position < until:
             decoding.advance(self._read_raw, wait)
             if not self._cache.keep(self._content, decoding.reach, decoding.last, asked=None):

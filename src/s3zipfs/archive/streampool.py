@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Hashable
-from concurrent.futures import Future
+from dataclasses import replace
 from operator import itemgetter
 
 from s3zipfs.archive.inflate import STREAM_COST, Decoding
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.errors import DeadlineExceeded
-from s3zipfs.waiting import POLL_SECONDS, Wait
+from s3zipfs.waiting import POLL_SECONDS, Transfer, Wait
 
 PER_MEMBER = 4  # streams; more readers than that take turns
 PER_SEEKABLE = 16  # the same, where streams can begin in the middle
@@ -34,7 +34,7 @@ class Stream:
         self.cost = STREAM_COST + decoding.decoder.memory
         self.used = time.monotonic()
         # Done when its present user gives it back; from where on it keeps what it makes in it.
-        self.turn: Future[None] = Future()
+        self.turn: Transfer[None] = Transfer()
         self.turned_at = decoding.reach
         # `DecodeAhead` guards these.
         self.read_to = wanted  # where the furthest read in order ended
@@ -70,7 +70,7 @@ class StreamPool:
 
     def take(
         self, content: Hashable, start: int, *, within: int | None = None, most: int = PER_MEMBER
-    ) -> Stream | Future[None] | None:
+    ) -> Stream | Transfer[None] | None:
         """The stream of that content which is nearest before `start`, if there is one.
 
         One that stands more than `within` bytes before is none, unless there are `most` in use.
@@ -107,10 +107,24 @@ class StreamPool:
         with self._lock:
             return stream in self._idle
 
+    def driving(self, decoding: Decoding, wait: Wait) -> Wait:
+        """That wait for who has taken the decoding: those whose turn is next see that it goes on.
+
+        Their deadline counts from when it last asked whether to go on; it has one of its own.
+        """
+        with self._lock:
+            turn = next(s.turn for s in self._busy if s.decoding is decoding)
+
+        def interrupted() -> bool:
+            turn.progress()
+            return wait.interrupted()
+
+        return replace(wait, interrupted=interrupted)
+
     def _begin_turn(self, stream: Stream) -> None:
         """Take one that is idle; the lock is held."""
         self._idle.remove(stream)
-        stream.turn = Future()
+        stream.turn = Transfer()
         stream.turned_at = stream.decoding.reach
         self._busy.append(stream)
 
