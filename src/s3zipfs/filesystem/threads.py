@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -38,29 +40,39 @@ class Threads:
         once, nobody waits for a thread.
 
         Raises:
-            BaseException: of the first call, by their order, that raised; the others have ended.
+            Exception: of the first call, by their order, that raised; the others have ended.
+            BaseException: what is to end this thread, as Ctrl-C; at once, and nothing more begins.
         """
         results: list[Future[T]] = [Future() for _ in calls]
-        waiting = iter(zip(calls, results, strict=True))
-        lock = threading.Lock()  # guards waiting
+        waiting = deque(zip(calls, results, strict=True))  # its methods are atomic
+        others: list[Future[None]] = []
 
         def work() -> None:
-            while True:
-                with lock:
-                    call, result = next(waiting, (None, None))
-                if call is None or result is None:
-                    return
+            while (each := _next_of(waiting)) is not None:
+                call, result = each
                 try:
                     result.set_result(call())
-                except BaseException as error:  # noqa: BLE001 - raised to the caller of `run`
+                except Exception as error:  # noqa: BLE001 - raised to the caller of `run`
                     result.set_exception(error)
 
-        others = [self._submit(work) for _ in range(min(AT_ONCE, len(calls)) - 1)]
-        work()
-        for other in others:
-            if not other.cancel():
-                other.result()
+        try:
+            with contextlib.suppress(RuntimeError):  # no more threads: this one does it all
+                others.extend(self._submit(work) for _ in range(min(AT_ONCE, len(calls)) - 1))
+            work()
+            for other in others:
+                if not other.cancel():
+                    other.result()
+        except BaseException:
+            waiting.clear()  # what others have begun may take a minute
+            raise
         return [result.result() for result in results]
+
+
+def _next_of(waiting: deque[T]) -> T | None:
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None
 
 
 POOL = Threads()
