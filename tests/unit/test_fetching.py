@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import ExtentCache
 from s3zipfs.cache.planned import PlannedGets
-from s3zipfs.cache.reader import ObjectReader
+from s3zipfs.cache.reader import Fetcher, ObjectReader
 from s3zipfs.stores.base import ObjectId, ObjectInfo
+from s3zipfs.stores.memory import MemoryStore
+from s3zipfs.stores.network import Network
 from s3zipfs.waiting import Wait
 
 MIB = 1 << 20
 READ = 64 << 10
 WAIT = Wait(5.0)
+CONTENT = bytes(range(256)) * (20 << 12)  # 20 MiB
 INFO = ObjectInfo(ObjectId("http://here", "lab", "a.zip", '"1"'), 96 * MIB, 0.0)
 
 
@@ -34,3 +45,72 @@ def test_what_is_fetched_for_reads_to_come_was_found_by_none() -> None:
     assert cache.counts.found == 0
     reader.read(0, MIB, WAIT)
     assert cache.counts.found == MIB
+
+
+@pytest.fixture
+def fetcher(tmp_path: Path) -> Iterator[Fetcher]:
+    budget = MemoryBudget(256 * MIB)
+    disk = DiskCache(tmp_path / "cache", max_bytes=64 * MIB, budget=budget)
+    cache, store = ExtentCache(budget), MemoryStore()
+    running = Fetcher(store, Network(), cache, disk, in_threads=2, on_loop=16)
+    with contextlib.closing(running):
+        yield running
+
+
+@pytest.fixture
+def info(fetcher: Fetcher) -> ObjectInfo:
+    assert isinstance(fetcher.store, MemoryStore)
+    return fetcher.store.put("lab", "a.zip", CONTENT)
+
+
+def raising_at(call: int, error: BaseException, inner: Callable[..., Any]) -> Callable[..., Any]:
+    """`inner`, but for one call of it."""
+    calls = iter(range(1, 1000))
+
+    def function(*arguments: Any) -> Any:
+        if next(calls) == call:
+            raise error
+        return inner(*arguments)
+
+    return function
+
+
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no thread")], ids=repr)
+def test_who_is_interrupted_as_he_asks_leaves_nothing_that_nobody_brings(
+    fetcher: Fetcher,
+    info: ObjectInfo,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    call: int,
+) -> None:
+    monkeypatch.setattr(fetcher.disk, "look", raising_at(call, error, fetcher.disk.look))
+    reader = ObjectReader(info, fetcher)
+    with pytest.raises(type(error)):
+        reader.read(0, len(CONTENT), WAIT)
+    assert b"".join(reader.read(0, len(CONTENT), WAIT)) == CONTENT
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_what_cannot_be_begun_in_another_thread_fails(
+    fetcher: Fetcher, info: ObjectInfo, monkeypatch: pytest.MonkeyPatch, is_ahead: bool
+) -> None:
+    error = RuntimeError("no thread")
+    monkeypatch.setattr(fetcher.disk, "look", raising_at(1, error, fetcher.disk.look))
+    _, missing = fetcher.cache.claim(info.id, 0, READ, chunk=READ)
+    start = fetcher.start_ahead if is_ahead else fetcher.start_elsewhere
+    start(info, missing)
+    assert missing[0].future.exception(5) is error
+    assert b"".join(ObjectReader(info, fetcher).read(0, READ, WAIT)) == CONTENT[:READ]
+
+
+def test_a_fault_of_what_keeps_a_copy_keeps_nobody_waiting(
+    fetcher: Fetcher, info: ObjectInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def try_range(_oid: ObjectId, start: int, end: int) -> memoryview:
+        return memoryview(CONTENT)[start:end]
+
+    monkeypatch.setattr(fetcher.store, "try_range", try_range)
+    error = RuntimeError("no thread")
+    monkeypatch.setattr(fetcher.disk, "offer", raising_at(1, error, fetcher.disk.offer))
+    assert b"".join(ObjectReader(info, fetcher).read(0, READ, WAIT)) == CONTENT[:READ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -84,19 +85,34 @@ class Fetcher:
 
     def start(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """See `Fetches`. Reads the disk in the calling thread."""
-        for extent in missing:
-            self._start(info, extent, contextlib.nullcontext(), at_once=True)
+        begin = partial(self._begin, info, turn=contextlib.nullcontext(), at_once=True)
+        self._start(missing, begin)
 
     def start_ahead(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """See `Fetches`."""
         turn = self._ahead.setdefault(info.id.endpoint, asyncio.Semaphore(self._most_ahead))
-        for extent in missing:
-            self.disk.run(partial(self._start, info, extent, turn))
+        self._start_elsewhere(missing, partial(self._begin, info, turn=turn))
 
     def start_elsewhere(self, info: ObjectInfo, missing: list[Extent]) -> None:
         """See `Fetches`."""
-        for extent in missing:
-            self.disk.run(partial(self._start, info, extent, contextlib.nullcontext()))
+        self._start_elsewhere(missing, partial(self._begin, info, turn=contextlib.nullcontext()))
+
+    def _start_elsewhere(self, missing: list[Extent], begin: Callable[[Extent], None]) -> None:
+        self._start(missing, lambda each: self.disk.run(partial(self._start, [each], begin)))
+
+    def _start(self, missing: list[Extent], begin: Callable[[Extent], None]) -> None:
+        """Begin each; where that raises, the rest fail: nobody would ever bring them."""
+        begun = 0
+        try:
+            for extent in missing:
+                begin(extent)
+                begun += 1
+        except BaseException as error:
+            is_fault = isinstance(error, Exception)
+            cause = error if is_fault else Interrupted("who was to fetch it was interrupted")
+            for extent in missing[begun:]:
+                self.cache.fail(extent, cause)
+            raise
 
     def reach(self, info: ObjectInfo, start: int, end: int) -> int:
         """See `Fetches`."""
@@ -135,12 +151,12 @@ class Fetcher:
                 return held.data, False
         return await self.store.get_range(oid, start, end), True
 
-    def _start(
+    def _begin(
         self,
         info: ObjectInfo,
         extent: Extent,
-        turn: AbstractAsyncContextManager[None],
         *,
+        turn: AbstractAsyncContextManager[None],
         at_once: bool = False,
     ) -> None:
         held = self.disk.look(info.id, extent.start, extent.end)
@@ -164,8 +180,10 @@ class Fetcher:
         except BaseException as error:  # noqa: BLE001 - it is raised where the bytes are awaited
             self.cache.fail(extent, error)
             return
-        self.disk.offer(info.id, extent.start, data)
-        self.cache.complete(extent, data)
+        try:
+            self.disk.offer(info.id, extent.start, data)
+        finally:
+            self.cache.complete(extent, data)
 
     def close(self) -> None:
         """Close the store's connections and stop the threads of the network and the disk."""
