@@ -11,9 +11,10 @@ import pytest
 
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.disk import DiskCache
-from s3zipfs.cache.extents import ExtentCache
+from s3zipfs.cache.extents import Extent, ExtentCache
 from s3zipfs.cache.planned import PlannedGets
 from s3zipfs.cache.reader import Fetcher, ObjectReader
+from s3zipfs.errors import BadResponse, Interrupted
 from s3zipfs.stores.base import ObjectId, ObjectInfo
 from s3zipfs.stores.memory import MemoryStore
 from s3zipfs.stores.network import Network
@@ -114,3 +115,44 @@ def test_a_fault_of_what_keeps_a_copy_keeps_nobody_waiting(
     error = RuntimeError("no thread")
     monkeypatch.setattr(fetcher.disk, "offer", raising_at(1, error, fetcher.disk.offer))
     assert b"".join(ObjectReader(info, fetcher).read(0, READ, WAIT)) == CONTENT[:READ]
+
+
+def gets_in_order(*, interrupted: bool) -> list[tuple[int, int]]:
+    """The GETs of reads in order, of which one waits for what somebody else fetches."""
+    gets = PlannedGets(ExtentCache(MemoryBudget(64 * MIB)), window=8 * MIB, disk=None, known=[])
+    reader, slow = ObjectReader(INFO, gets), range(2 * READ, 3 * READ)
+    _, owned = gets.cache.claim(INFO.id, slow.start, slow.stop, chunk=READ)
+    for start in range(0, 16 * MIB, READ):
+        if start == slow.start:
+            if interrupted:
+                with pytest.raises(Interrupted):
+                    reader.read(start, start + READ, Wait(5.0, lambda: True))
+            gets.cache.complete(owned[0], memoryview(bytes(READ)))
+            if interrupted:
+                continue
+        reader.read(start, start + READ, WAIT)
+    return gets.gets
+
+
+def test_who_waits_no_longer_leaves_what_is_fetched_ahead_of_his_stream() -> None:
+    assert gets_in_order(interrupted=True) == gets_in_order(interrupted=False)
+
+
+def test_a_stream_whose_bytes_failed_is_none() -> None:
+    gets = PlannedGets(ExtentCache(MemoryBudget(64 * MIB)), window=8 * MIB, disk=None, known=[])
+    reader = ObjectReader(INFO, gets)
+    start = gets.start
+
+    def failing(info: ObjectInfo, missing: list[Extent]) -> None:
+        assert info is INFO
+        for extent in missing:
+            gets.cache.fail(extent, BadResponse("no"))
+
+    reader.read(0, READ, WAIT)
+    gets.start = failing  # type: ignore[method-assign]
+    with pytest.raises(BadResponse):
+        reader.read(READ, 2 * READ, WAIT)
+    gets.start = start  # type: ignore[method-assign]
+    asked = len(gets.gets)
+    reader.read(2 * READ, 3 * READ, WAIT)
+    assert gets.gets[asked:] == [(2 * READ, 3 * READ)], "nothing ahead of who begins anew"

@@ -253,8 +253,9 @@ class ObjectReader:
         try:
             data = [wait.result(extent.future) for extent in covering]
         except S3ZipError:
-            with self._lock:
-                self._streams.forget(start, end)
+            if any(e.future.done() and e.future.exception() for e in covering):
+                with self._lock:
+                    self._streams.forget(start, end)
             raise
         return slices(covering, data, start, end)
 
