@@ -12,7 +12,9 @@ import pytest
 from trees import WAIT, MakeTree, names, read, zipped
 
 from s3zipfs.budget import MemoryBudget
-from s3zipfs.errors import Interrupted, ObjectChanged, StoreUnavailable
+from s3zipfs.build import build_tree
+from s3zipfs.errors import Interrupted, NotFound, ObjectChanged, StoreUnavailable
+from s3zipfs.settings import Settings
 from s3zipfs.stores.base import ListPage
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
@@ -53,6 +55,33 @@ def test_a_page_that_failed_after_its_waiter_left_is_fetched_again() -> None:
     futures[0].set_exception(StoreUnavailable("an error of long ago"))
     futures[1].set_result(ListPage((), (), None))
     assert list(listing.rows(0, WAIT)) == []
+
+
+class EmptyFirst(MemoryStore):
+    """Each listing begins with an empty page that goes on; S3 may give less than is asked for."""
+
+    async def list_page(
+        self, bucket: str, prefix: str, *, token: str | None = None, max_keys: int = 1000
+    ) -> ListPage:
+        if token is None:
+            return ListPage((), (), "begin")
+        after = None if token == "begin" else token
+        return await super().list_page(bucket, prefix, token=after, max_keys=max_keys)
+
+
+@pytest.mark.parametrize("path", [b"x.zip/k", b"x/k", b"a%_object", b"a/b", b"y"])
+def test_an_empty_page_that_goes_on_is_no_missing_name(path: bytes) -> None:
+    empty_first = EmptyFirst()
+    empty_first.put("lab", "x.zip", zipped({"k": b"content"}))
+    for key in ("a", "a/b", "y"):
+        empty_first.put("lab", key, b"content")
+    tree = build_tree(Settings(cache_size=0, ttl=3600), ("s3://lab",), store=empty_first)
+    try:
+        assert read(tree, path) == b"content"
+        with pytest.raises(NotFound):
+            tree.resolve(b"z", WAIT)
+    finally:
+        tree.close()
 
 
 def test_an_old_reader_costs_the_new_ones_no_listing(

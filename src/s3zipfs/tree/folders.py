@@ -24,6 +24,7 @@ from s3zipfs.tree.pins import Pins
 from s3zipfs.waiting import Wait
 
 MAX_NAMES = 100_000  # single look-ups remembered
+MAX_KEYS = 1000  # of one LIST page, by S3's definition
 NARROW_KEYS = 100  # a single look-up asks for what begins with the name: rarely more than that
 
 
@@ -331,9 +332,17 @@ class _Asked:
     def _page(self, beginning: str) -> ListPage:
         page = self._pages.get(beginning)
         if page is None:
-            request = self._store.list_page(self._folder.bucket, beginning, max_keys=NARROW_KEYS)
-            page = self._pages[beginning] = self._wait.result(self._network.submit(request))
+            page = self._fetch(beginning, None, NARROW_KEYS)
+            # S3 may give fewer keys than were asked for, even none, and go on.
+            while page.next_token is not None and not page.objects and not page.prefixes:
+                page = self._fetch(beginning, page.next_token, NARROW_KEYS)
+            self._pages[beginning] = page
         return page
+
+    def _fetch(self, beginning: str, token: str | None, max_keys: int) -> ListPage:
+        bucket = self._folder.bucket
+        request = self._store.list_page(bucket, beginning, token=token, max_keys=max_keys)
+        return self._wait.result(self._network.submit(request))
 
     def _page_reaching(self, key: str) -> ListPage:
         """A page whose answer on `key` is certain: one that was fetched, or one for it alone."""
@@ -360,5 +369,4 @@ class _Asked:
             yield from page.prefixes
             if page.next_token is None:
                 return
-            request = self._store.list_page(self._folder.bucket, key, token=page.next_token)
-            page = self._wait.result(self._network.submit(request))
+            page = self._fetch(key, page.next_token, MAX_KEYS)
