@@ -339,16 +339,37 @@ def test_without_a_cache_directory_checkpoints_are_in_memory(
     assert not large.is_indexing
 
 
-def test_checkpoints_give_way_to_what_is_needed_more(make_large: MakeLarge) -> None:
+def test_where_nobody_gives_memory_random_reads_cost_one_pass(
+    make_large: MakeLarge, store: CountingStore
+) -> None:
     large = make_large(cache_dir=None)
-    large.read(SIZE // 2)
-    large.finish()
+    budget = large.tree._archives._budget
+    budget.charge(budget.limit)
+    store.reset()
+    for start in (SIZE // 2, 9 << 20, SIZE - PART, SIZE // 3):
+        assert large.read(start) == CONTENT[start : start + PART]
+        large.finish()
+    assert store.bytes_read <= 1.4 * len(ARCHIVE)
+
+
+def test_checkpoints_give_way_to_what_is_needed_more(
+    make_large: MakeLarge, memory: MemoryStore
+) -> None:
+    large = make_large(cache_dir=None)
+    memory.put("lab", "y.zip", ARCHIVE)
+    for path in (b"x.zip/data", b"y.zip/data"):
+        large.node = large.tree.resolve(path, WAIT)
+        large.read(SIZE // 2)
+        large.finish()
     seeks = large.tree._archives._seeks
     budget = large.tree._archives._budget
     before = budget.used
-    (held,) = seeks._held.values()
+    held, last = seeks._held.values()
     assert held.charged is not None
     assert held.charged > SIZE >> 20
     assert seeks._reclaim(1) == held.cost
     assert budget.used == before - held.cost
+    assert seeks._reclaim(1) == 0  # the last one is in use
+    assert list(seeks._held.values()) == [last]
+    large.node = large.tree.resolve(b"x.zip/data", WAIT)
     large.read_at_random(3, seed=9)

@@ -193,7 +193,8 @@ class SeekTable:
     def _reclaim(self, size: int) -> int:
         freed = 0
         with self._lock:
-            for held in [h for h in self._held.values() if not h.is_running]:
+            # The last one stays: it is in use, and is had again by a pass over all of it only.
+            for held in [h for h in list(self._held.values())[:-1] if not h.is_running]:
                 if freed >= size:
                     break
                 freed += self._drop(held)
