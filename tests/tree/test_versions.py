@@ -13,6 +13,7 @@ from s3zipfs.stores.base import BucketInfo, ListPage
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
 from s3zipfs.tree import buckets
+from s3zipfs.tree.nodes import Folder, ObjectFile
 
 
 def test_an_old_node_never_reads_the_new_version(memory: MemoryStore, make_tree: MakeTree) -> None:
@@ -46,6 +47,19 @@ def test_a_deleted_object_is_changed_for_its_readers_and_gone_from_the_listing(
     with pytest.raises(ObjectChanged):
         tree.read(node, 0, 100, WAIT)
     assert names(tree) == []
+
+
+def test_an_object_beside_a_directory_of_its_name_is_not_superseded(
+    memory: MemoryStore, make_tree: MakeTree
+) -> None:
+    info = memory.put("lab", "a", b"content")
+    memory.put("lab", "a/b", b"below")
+    tree = make_tree("s3://lab", ttl=3600)
+    assert isinstance(tree.resolve(b"a", WAIT), Folder)
+    node = tree.resolve(b"a%_object", WAIT)
+    assert node == ObjectFile(info)
+    tree.check_open(node, WAIT)
+    assert read(tree, b"a%_object") == b"content"
 
 
 def test_a_version_that_is_no_zip_is_asked_about_once(

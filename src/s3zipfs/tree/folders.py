@@ -269,7 +269,7 @@ class Folders:
         with self._lock:
             listing = self._listings.get(folder)
             node, until = self._names.get((folder, encode_component(component)), (None, 0.0))
-        if now < until:
+        if now < until and not isinstance(node, Folder):  # a directory may stand beside the object
             return not isinstance(node, ObjectFile | Member) or node.info.id != info.id
         if listing is None or now >= listing.valid_until:
             return False
