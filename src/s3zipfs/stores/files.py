@@ -8,6 +8,7 @@ import itertools
 import os
 import threading
 import uuid
+import weakref
 from typing import Any, Protocol
 
 from s3zipfs.errors import NotFound, ObjectChanged, StoreUnavailable
@@ -51,22 +52,44 @@ class _Descriptor:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+class _Position:
+    """The one position of a file, shared by all who opened it."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file  # held, so that its id is no other's while this is known by it
+        self.lock = threading.Lock()  # guards the file's position; held while it is read
+
+
+# By the id of the file, since not all can be hashed or weakly referenced.
+_positions: weakref.WeakValueDictionary[int, _Position] = weakref.WeakValueDictionary()
+_positions_lock = threading.Lock()  # guards it
+
+
+def _position_of(file: Any) -> _Position:
+    with _positions_lock:
+        position = _positions.get(id(file))
+        if position is None:
+            position = _positions[id(file)] = _Position(file)
+        return position
+
+
 class _Positioned:
     """Anything that seeks and reads. It has one position: who reads it has it alone."""
 
     def __init__(self, file: Any) -> None:
-        self._file = file
-        self._lock = threading.Lock()  # guards the file's position; held while it is read
+        self._position = _position_of(file)
         self.etag = f'"{uuid.uuid4().hex}"'
-        self.size = int(file.seek(0, io.SEEK_END))
+        with self._position.lock:
+            self.size = int(file.seek(0, io.SEEK_END))
         self.modified = 0.0
 
     def read(self, start: int, end: int) -> bytes:
         parts = []
-        with self._lock:
-            self._file.seek(start)
+        file = self._position.file
+        with self._position.lock:
+            file.seek(start)
             while start < end:
-                part = bytes(self._file.read(end - start))
+                part = bytes(file.read(end - start))
                 if not part:
                     raise StoreUnavailable(f"the file ends at {start}, and had {self.size} bytes")
                 parts.append(part)
