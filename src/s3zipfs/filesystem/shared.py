@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -16,6 +17,8 @@ from s3zipfs.filesystem.paths import Paths
 from s3zipfs.settings import Settings
 from s3zipfs.stores.base import ObjectStore
 from s3zipfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
 
 # One part in so many of the memory is for what was read: a whole array of 537 MB, where all of it
 # was, touched so much fresh memory that it came by 303 MB/s, and now by 398.
@@ -73,22 +76,24 @@ class Trees:
     def open(self, user: object, key: Hashable, build: Callable[[], Tree]) -> OpenTree:
         """The tree of that key, for as long as `user` lives or until it leaves."""
         with self._lock:
+            self._start_closing()
             shared = self._shared.get(key)
             is_first = shared is None
             if shared is None:
                 shared = self._shared[key] = _Shared()
             shared.users[id(user)] = weakref.ref(user, self._gone.put)
-            if self._closer is None:
-                self._closer = threading.Thread(
-                    target=self._close_unused,
-                    args=(self._gone,),
-                    name="s3zipfs-closing",
-                    daemon=True,
-                )
-                self._closer.start()
         if is_first:
             self._build(key, shared, build)
         return shared.opened.result()
+
+    def _start_closing(self) -> None:
+        """The lock is held."""
+        if self._closer is None:
+            closer = threading.Thread(
+                target=self._close_unused, args=(self._gone,), name="s3zipfs-closing", daemon=True
+            )
+            closer.start()
+            self._closer = closer
 
     def _close_unused(self, gone: queue.SimpleQueue[object]) -> None:
         while True:
@@ -98,8 +103,7 @@ class Trees:
                 gone.get()
             with self._lock:
                 unused = self._take_unused()
-            for tree in unused:
-                tree.close()
+            _close(unused)
 
     def _build(self, key: Hashable, shared: _Shared, build: Callable[[], Tree]) -> None:
         try:
@@ -118,13 +122,20 @@ class Trees:
             for shared in self._shared.values():
                 shared.users.pop(id(user), None)
             unused = self._take_unused()
-        for tree in unused:
-            tree.close()
+        _close(unused)
 
     def _take_unused(self) -> list[Tree]:
         """The lock is held."""
         unused = [key for key, shared in self._shared.items() if shared.is_unused]
         return [self._shared.pop(key).opened.result().tree for key in unused]
+
+
+def _close(trees: list[Tree]) -> None:
+    for tree in trees:
+        try:
+            tree.close()
+        except Exception as error:  # noqa: BLE001 - a client is still being opened; others are not
+            log.warning("the connections to %s could not be closed: %r", tree.endpoint, error)
 
 
 TREES = Trees()
