@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache.disk import DiskCache
+from s3zipfs.stores.base import ObjectId
 from s3zipfs.stores.threads import Threads
 
 SECONDS = 30.0
+OID = ObjectId("http://here", "lab", "a.zip", '"1"')
 
 Refuse = Callable[[str], None]
 
@@ -78,3 +83,44 @@ def test_who_is_interrupted_as_he_starts_a_job_leaves_its_place_free(
             threads.start(lambda: None)
     assert threads.start(lambda: None)
     threads._pool.shutdown(wait=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DiskCache:
+    budget = MemoryBudget(64 << 20)
+    return DiskCache(tmp_path, max_bytes=64 << 20, budget=budget, retry_seconds=0.0)
+
+
+def test_where_the_writer_could_not_be_started_the_next_block_is_written(
+    disk: DiskCache, refuse: Refuse
+) -> None:
+    refuse("s3zipfs-disk-writer")
+    disk.offer(OID, 0, memoryview(b"refused"))
+    assert (disk.counts.dropped, disk.counts.failed) == (1, 1)
+    assert disk._budget.used == 0
+    disk.offer(OID, 0, memoryview(b"written"))
+    assert disk.flush(SECONDS)
+    held = disk.look(OID, 0, 7)
+    assert held is not None
+    assert bytes(held.data) == b"written"
+    disk.close()
+
+
+def test_a_disk_whose_writer_could_not_be_started_is_closed(
+    disk: DiskCache, refuse: Refuse
+) -> None:
+    refuse("s3zipfs-disk-writer")
+    disk.discard(OID, 0, 7)
+    disk.close()
+
+
+def test_what_may_wait_for_the_disk_is_run_once_where_no_thread_can_be_started(
+    disk: DiskCache, refuse: Refuse
+) -> None:
+    ran: list[str] = []
+    refuse("s3zipfs-disk_")
+    disk.run(lambda: ran.append("refused"))
+    assert ran == ["refused"]
+    disk.run(lambda: ran.append("next"))
+    disk.close()
+    assert ran == ["refused", "next"]

@@ -8,6 +8,7 @@ disk is tried again a little later. Any number of processes share a folder.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -23,9 +24,11 @@ from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.blockindex import DamagedIndexError, OtherFormatError
 from s3zipfs.cache.blockreader import BlockReader, Found, Held
 from s3zipfs.cache.blockwriter import Batch, Block, BlockWriter, remove_folder, segment_size
+from s3zipfs.cache.diskfaults import Faults
 from s3zipfs.cache.records import LARGEST, Identity, identity_of
 from s3zipfs.errors import DeadlineExceeded
 from s3zipfs.stores.base import ObjectId
+from s3zipfs.stores.threads import Once
 from s3zipfs.waiting import POLL_SECONDS, Wait
 
 log = logging.getLogger(__name__)
@@ -33,7 +36,6 @@ log = logging.getLogger(__name__)
 FOLDER: Final = "blocks"
 
 RETRY_SECONDS: Final = 10.0  # after a fault of the disk
-WARN_SECONDS: Final = 600.0  # a fault that comes and goes is warned of this often
 IDLE_SECONDS: Final = 5.0  # then the segment that was written is closed
 GATHER_SECONDS: Final = 0.05  # blocks that come within that time are one transaction
 GATHERED_BYTES: Final = 8 << 20  # or so many bytes of them
@@ -84,7 +86,7 @@ class DiskCache:
         self._segment_bytes = segment_bytes or segment_size(max_bytes)
         self._budget = budget
         self._queue_limit = min(QUEUED_BYTES, budget.limit // 4)
-        self._faults = _Faults(self._folder, retry_seconds)
+        self._faults = Faults(self._folder, retry_seconds)
         self._reader = BlockReader(self._folder) if self._folder else None
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()  # guards all below
@@ -165,16 +167,17 @@ class DiskCache:
     def run(self, task: Callable[[], None]) -> None:
         """Run it, in the caller's context, where it may wait for the disk.
 
-        At once, where there is no disk.
+        At once, where there is no disk, or no thread for it.
         """
+        once = Once(task)
         with self._lock:
             if self._reader is not None and self._pool is None and not self._is_closed:
                 self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="s3zipfs-disk")
-            pool = self._pool
-            if pool is not None:
-                pool.submit(copy_context().run, task)
-        if pool is None:
-            task()
+            if self._pool is not None:
+                with contextlib.suppress(RuntimeError):  # the process may have no more threads
+                    self._pool.submit(copy_context().run, once)
+                    return
+        once()
 
     # Writing
 
@@ -261,10 +264,19 @@ class DiskCache:
         """There is something to be written; the lock is held."""
         if self._thread is None and not self._is_closed:
             # Not at construction: who forks or drops privileges first has no thread yet.
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._keep_writing, name="s3zipfs-disk-writer", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # the process may have no more threads
+                self._faults.failed("writing", error)
+                self.counts.failed += 1
+                batch = self._take()
+                self._drop(batch)
+                self._release(batch)
+                return
+            self._thread = thread
         self._changed.notify_all()
 
     def _keep_writing(self) -> None:
@@ -290,10 +302,14 @@ class DiskCache:
                     break
             else:
                 self._changed.wait_for(self._has_gathered, GATHER_SECONDS)
-            batch, self._batch = self._batch, Batch()
-            self._queued_bytes = 0
-            self._changed.notify_all()
-            return batch
+            return self._take()
+
+    def _take(self) -> Batch:
+        """What is queued, which is no longer; the lock is held."""
+        batch, self._batch = self._batch, Batch()
+        self._queued_bytes = 0
+        self._changed.notify_all()
+        return batch
 
     def _has_gathered(self) -> bool:
         return self._is_flushing or self._is_closed or self._queued_bytes >= GATHERED_BYTES
@@ -306,19 +322,21 @@ class DiskCache:
                     writer.close()
                 return None
             if not self._faults.may_try("writing"):
-                self._drop(batch)
+                with self._lock:
+                    self._drop(batch)
                 return writer
             writer = self._current(writer)
             outcome = writer.write(batch)
             used = writer.index.used_bytes()
         except _FAULTS as error:
             self._failed("writing", error)
-            self._drop(batch)
+            with self._lock:
+                self._drop(batch)
             if writer is not None:
                 writer.close()
             return None
         finally:
-            self._budget.release(sum(len(block.data) for block in batch.blocks))
+            self._release(batch)
         self._faults.works("writing")
         with self._lock:
             self.counts.written_bytes += outcome.written_bytes
@@ -328,8 +346,11 @@ class DiskCache:
         return writer
 
     def _drop(self, batch: Batch) -> None:
-        with self._lock:
-            self.counts.dropped += len(batch.blocks)
+        """It is not written; the lock is held."""
+        self.counts.dropped += len(batch.blocks)
+
+    def _release(self, batch: Batch) -> None:
+        self._budget.release(sum(len(block.data) for block in batch.blocks))
 
     def _current(self, writer: BlockWriter | None) -> BlockWriter:
         """The writer, or a new one: there is none, its folder was removed, or is to be."""
@@ -357,42 +378,3 @@ class DiskCache:
             self._is_damaged |= isinstance(error, DamagedIndexError)
         if self._reader is not None:
             self._reader.forget()
-
-
-class _Faults:
-    """When to try the disk again, and what was said of it."""
-
-    def __init__(self, folder: Path | None, retry_seconds: float) -> None:
-        self._folder = folder
-        self._retry_seconds = retry_seconds
-        self._lock = threading.Lock()  # guards all below
-        self._retry_at: dict[str, float] = {}  # of reading and of writing, while it fails
-        self._warned_at: float | None = None
-
-    def may_try(self, what: str) -> bool:
-        retry_at = self._retry_at.get(what)
-        return retry_at is None or time.monotonic() >= retry_at
-
-    def failed(self, what: str, error: Exception) -> None:
-        now = time.monotonic()
-        with self._lock:
-            is_known = self._warned_at is not None
-            self._warned_at = self._warned_at or now
-            self._retry_at[what] = now + self._retry_seconds
-        log.log(
-            logging.DEBUG if is_known else logging.WARNING,
-            "cache of blocks in %s: %s: %s; without it until it works again",
-            *(self._folder, what, error),
-        )
-
-    def works(self, what: str) -> None:
-        if what not in self._retry_at:
-            return
-        with self._lock:
-            self._retry_at.pop(what, None)
-            works = not self._retry_at
-            # A fault that comes and goes is not a line each time.
-            if works and time.monotonic() - (self._warned_at or 0) > WARN_SECONDS:
-                self._warned_at = None
-        if works:
-            log.info("cache of blocks in %s: works again", self._folder)
