@@ -89,12 +89,22 @@ def test_read_after_replacement_is_the_old_version_or_estale(
         os.close(descriptor)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("x.zip", []), ("x", []), ("x", ["--strip-suffix"]), ("x", ["--immutable"])],
+)
 def test_a_412_makes_the_name_be_looked_up_again_at_once(
-    tmp_path: Path, s3server: S3Server, s3client: Any, bucket: str
+    tmp_path: Path,
+    s3server: S3Server,
+    s3client: Any,
+    bucket: str,
+    name: str,
+    options: list[str],
 ) -> None:
     s3client.put_object(Bucket=bucket, Key="x.zip", Body=archive_of(1, 32 << 20))
-    with Mount(tmp_path / "mnt", s3server, [f"s3://{bucket}"], "--ttl", "3600") as mount:
-        path = mount.path / "x.zip" / "data"
+    source = f"s3://{bucket}"
+    with Mount(tmp_path / "mnt", s3server, [source], "--ttl", "3600", *options) as mount:
+        path = mount.path / name / "data"
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.pread(descriptor, BLOCK, 0)

@@ -37,6 +37,7 @@ from s3zipfs.fuse.xattrs import ExtendedAttributes
 from s3zipfs.telemetry.causes import work_for
 from s3zipfs.telemetry.figures import DoorFigures
 from s3zipfs.telemetry.operations import OperationMeter
+from s3zipfs.tree.folders import names_of
 from s3zipfs.tree.nodes import Member, Node, ObjectFile
 from s3zipfs.tree.tree import Tree
 from s3zipfs.waiting import Wait
@@ -182,11 +183,13 @@ class Operations:
         return number
 
     def _invalidate(self, node: Node | None) -> None:
-        """The version of a node is gone: the next path walk must look its name up again."""
+        """The version of a node is gone: the next path walk must look its names up again."""
         if isinstance(node, ObjectFile | Member):
-            folder, component = self._tree.place(node.info)
+            folder, _ = self._tree.place(node.info)
             for parent in (folder, replace(folder, raw=True)):
-                self._invalidations.add_name(self._inodes.number(parent), component)
+                inode = self._inodes.number(parent)
+                for name in names_of(node.info):  # those that the kernel does not know cost nothing
+                    self._invalidations.add_name(inode, name)
 
     def _wait(self, request: Request) -> Wait:
         def interrupted() -> bool:

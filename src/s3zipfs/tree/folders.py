@@ -246,10 +246,7 @@ class Folders:
 
         What was learned since is kept, so that an old reader costs new ones no request.
         """
-        folder, component = _place(info)
-        short = component.removesuffix(ALIAS_SUFFIX)
-        names = {encode_component(component), encode_component(short)}
-        names.add(encode_component(component, shadowed=True))
+        folder, names = _place(info)[0], names_of(info)
         stale = None
         with self._lock:
             listing = self._listings.get(folder)
@@ -286,6 +283,14 @@ class Folders:
                 listing = self._listings.popitem(last=False)[1]
             freed += listing.close()
         return freed
+
+
+def names_of(info: ObjectInfo) -> set[bytes]:
+    """Every name that an object may have been found by in its directory, but for pinned ones."""
+    component = _place(info)[1]
+    short = component.removesuffix(ALIAS_SUFFIX)
+    full, shadowed = encode_component(component), encode_component(component, shadowed=True)
+    return {full, shadowed, encode_component(short)}
 
 
 def _place(info: ObjectInfo) -> tuple[Folder, str]:
