@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,8 @@ class ZipFileSystem(ReadOnlyFileSystem):
         self.mode = mode
         self._options = options
         self._opened: _OpenZip | None = None
+        # By process: a forked child must not wait for a thread of its parent.
+        self._opening: dict[int, threading.Lock] = {}
         self._source: Source = source_of(fo, target_protocol, target_options, given)
         self._settings = self._source.settings
         with Translated(str(self._source)):
@@ -113,13 +116,17 @@ class ZipFileSystem(ReadOnlyFileSystem):
         return f"zip-{tokenize(str(self._open_zip().info.id))}"
 
     def _open_zip(self) -> _OpenZip:
-        opened = self._opened
-        if opened is None or opened.process != os.getpid():
-            shared, info = self._source.open(self)
-            paths = Paths(shared.tree, Member(info, 0, pinned=True))
-            opened = self._opened = _OpenZip(os.getpid(), shared.tree, paths, info)
-            self._source = self._source.pinned(info)
-        return opened
+        process, opened = os.getpid(), self._opened
+        if opened is not None and opened.process == process:
+            return opened
+        with self._opening.setdefault(process, threading.Lock()):  # atomic
+            opened = self._opened
+            if opened is None or opened.process != process:
+                shared, info = self._source.open(self)
+                paths = Paths(shared.tree, Member(info, 0, pinned=True))
+                opened = self._opened = _OpenZip(process, shared.tree, paths, info)
+                self._source = self._source.pinned(info)
+            return opened
 
     def close(self) -> None:
         """Leave this process's connections, closed by the last to leave; a new use opens new."""
