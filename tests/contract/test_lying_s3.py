@@ -26,7 +26,7 @@ from s3zipfs.errors import (
     StoreUnavailable,
 )
 from s3zipfs.settings import Settings, load_settings
-from s3zipfs.stores.base import ObjectId
+from s3zipfs.stores.base import BucketInfo, ObjectId
 from s3zipfs.stores.network import Network
 from s3zipfs.stores.retrying import RetryingStore
 from s3zipfs.stores.s3 import S3Store
@@ -223,6 +223,14 @@ def test_lying_list_is_never_an_empty_listing(
     if b"Name" not in body:
         with pytest.raises(StoreUnavailable):
             network.submit(store.list_buckets()).result(SECONDS)
+
+
+def test_a_bucket_of_unknown_age_is_listed(fake: FakeS3, store: S3Store, network: Network) -> None:
+    named = b"<Buckets><Bucket><Name>bucket</Name></Bucket></Buckets>"
+    body = b"<ListAllMyBucketsResult>" + named + b"</ListAllMyBucketsResult>"
+    fake.answer = lambda _: Answer(200, body, {"Content-Type": "application/xml"})
+    found = network.submit(store.list_buckets()).result(SECONDS)
+    assert found == (BucketInfo("bucket", 0.0),)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

@@ -218,6 +218,7 @@ class Outage(Scripted):
     def __init__(self) -> None:
         super().__init__()
         self.down: S3ZipError | None = None
+        self.mistake: Exception | None = None  # of our own, in the probe
         self.stalled: set[str] = set()
         self.probes = 0
         self.held: asyncio.Event | None = None  # holds a probe until it is set
@@ -228,6 +229,8 @@ class Outage(Scripted):
             await self.held.wait()
         if self.down is not None:
             raise self.down
+        if self.mistake is not None:
+            raise self.mistake
         return ()
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -302,6 +305,17 @@ def test_a_refusal_is_an_answer_and_closes_it(
     outage.down = answer
     assert type(fails(network, store)) is type(answer)
     assert store.breaker.state == "closed"
+
+
+def test_a_probe_that_fails_by_itself_is_no_outage(
+    network: Network, outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RetryingStore(outage, 0.3)
+    open_breaker(network, store, outage, DOWN[0])
+    outage.down, outage.mistake = None, KeyError("CreationDate")
+    assert network.submit(store.head("b", "k")).result(10) == INFO
+    assert store.breaker.state == "closed"
+    assert any("CreationDate" in (record.exc_text or "") for record in caplog.records)
 
 
 def test_objects_that_stall_never_open_it(network: Network, outage: Outage) -> None:

@@ -122,6 +122,9 @@ class CircuitBreaker:
             _log.debug("%s: not asked, for lack of resources", self._endpoint)
         except S3ZipError:  # refused: an answer
             self.answered()
+        except Exception:  # noqa: BLE001 - a mistake of ours over an answer shuts nobody out
+            _log.exception("%s: answers, and the answer was not understood", self._endpoint)
+            self.answered()
         else:
             self.answered()
         finally:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -101,7 +102,7 @@ class S3Store:
         answer = await self._ask(asked, "list_buckets", lambda client: client.list_buckets())
         if "Buckets" not in answer:
             raise BadResponse(f"{self.endpoint}: this is no answer of an S3 store")
-        found = (BucketInfo(b["Name"], b["CreationDate"].timestamp()) for b in answer["Buckets"])
+        found = (BucketInfo(b["Name"], _seconds(b.get("CreationDate"))) for b in answer["Buckets"])
         return tuple(sorted(found, key=lambda bucket: bucket.name))
 
     async def list_page(
@@ -372,8 +373,13 @@ class S3Store:
             asked = Asked(self.endpoint, bucket, key)
             raise BadResponse(f"{asked.name}: the store gives no {'size' if etag else 'ETag'}")
         # Whole seconds, as HEAD has them: the same object has one time, however it was met.
-        modified = float(int(told["LastModified"].timestamp())) if "LastModified" in told else 0.0
+        modified = float(int(_seconds(told.get("LastModified"))))
         return ObjectInfo(ObjectId(self.endpoint, bucket, key, etag), size, modified)
+
+
+def _seconds(told: datetime | None) -> float:
+    """Since the epoch; 0.0 where the store does not tell."""
+    return 0.0 if told is None else told.timestamp()
 
 
 def _http_range(start: int, end: int) -> str:
