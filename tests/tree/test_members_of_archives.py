@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zipfile
+from contextlib import closing
 from functools import cache
 
 import packed
@@ -11,8 +12,12 @@ import pytest
 from corpus.raw_zip import Entry, write_zip
 from trees import WAIT, MakeTree, read, zipped
 
+from s3zipfs.archive import faults
 from s3zipfs.archive.raw import WHOLE_DECODED
+from s3zipfs.build import build_tree
 from s3zipfs.errors import BadMember, UnsupportedMember
+from s3zipfs.settings import Settings
+from s3zipfs.stores.base import ObjectId
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
 from s3zipfs.tree.tree import Tree
@@ -174,3 +179,45 @@ def test_stored_sizes_that_differ_are_an_error_of_that_member(
     with pytest.raises(BadMember):
         read(tree, b"x.zip/bad")
     assert read(tree, b"x.zip/good") == b"data"
+
+
+class LyingWire(CountingStore):
+    """One byte of an object is wrong, as long as that is wanted."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__(inner)
+        self.wrong: int | None = None
+
+    async def get_range(self, oid: ObjectId, start: int, end: int) -> memoryview:
+        data = await super().get_range(oid, start, end)
+        if self.wrong is None or not start <= self.wrong < end:
+            return data
+        changed = bytearray(data)
+        changed[self.wrong - start] ^= 1
+        return memoryview(changed)
+
+
+def test_a_member_is_whole_again_once_the_wire_is_whoever_has_read_it_before(
+    memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader's decoder stands in the middle, and was given the wrong byte too."""
+    monkeypatch.setattr(faults, "SECONDS", 0.0)
+    content = random.Random(4).randbytes(48 << 20)
+    memory.put("lab", "x.zip", write_zip([packed.entry(b"m", content, methods.ZSTANDARD)]))
+    store = LyingWire(memory)
+    # Less memory than the member takes: not all that is decoded is kept.
+    tree = build_tree(Settings(memory=32 << 20, cache_size=0), ["s3://lab"], store=store)
+    node = tree.resolve(b"x.zip/m", WAIT)
+
+    def read_from(start: int) -> bytes:
+        steps = range(start, len(content), 1 << 20)
+        return b"".join(b"".join(tree.read(node, at, at + (1 << 20), WAIT)) for at in steps)
+
+    with closing(tree):
+        store.wrong = 1 << 20
+        tree.read(node, 30 << 20, 31 << 20, WAIT)
+        with pytest.raises(BadMember, match="CRC-32"):
+            read_from(0)
+        store.wrong = None
+        for start in (32 << 20, 0):
+            assert read_from(start) == content[start:]

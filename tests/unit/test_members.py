@@ -738,3 +738,36 @@ def test_two_readers_for_one_place_both_get_on(monkeypatch: pytest.MonkeyPatch) 
     for thread in threads:
         thread.join(20)
     assert done == [TEXT] * 5
+
+
+def test_streams_of_a_discarded_content_go_at_once_or_with_their_turn() -> None:
+    budget = MemoryBudget(100 << 20)
+    held = StreamPool(budget)
+    idle, busy, other = (stream(name, 1 << 20, position=5) for name in ("a", "a", "b"))
+    for each in (idle, busy, other):
+        held.add(each, WAIT)
+    held.give_back(idle)
+    held.discard("a")
+    assert budget.used == busy.cost + other.cost
+    assert held.is_doomed(busy.decoding)
+    assert not held.is_doomed(other.decoding)
+    held.give_back(busy)
+    held.give_back(other)
+    assert budget.used == other.cost
+    assert held.take("a", 5) is None
+    assert held.take("b", 5) is other
+
+
+def test_what_is_decoded_after_its_content_was_discarded_is_not_kept() -> None:
+    data, held, cache = DATA[DEFLATED], pool(), ExtentCache(MemoryBudget(16 << 20))
+
+    def read_raw(start: int, end: int, _wait: Wait) -> memoryview:
+        if start >= 3 * inflate.FEED:
+            held.discard("x")
+            cache.discard("x")
+        return memoryview(data)[start:end]
+
+    source = StreamReader(member(TEXT, data, DEFLATED), "x", cache, held, read_raw)
+    assert take(source, 0, 2_500_000) == TEXT[:2_500_000]
+    assert cache.peek_from("x", 0, len(TEXT)) == ([], 0)
+    assert not cache.holds("x", 2_499_000, 2_500_000)

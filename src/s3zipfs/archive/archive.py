@@ -126,6 +126,7 @@ class Archive:
         except BadMember as error:
             named = BadMember(f"{self.info.id}: {error}")
             self._faults.remember(self.info.id, number, named)
+            self._streams.discard((self.info.id, number))  # first: they keep nothing any more
             self._cache.discard((self.info.id, number))
             self._raw.discard(member)
             raise named from error

@@ -115,7 +115,7 @@ class StreamReader:
             decoding.advance(read_raw, wait, self._piece(decoding, start, end))
             self._assure(decoding, wait)
             if decoding.position > start or not decoding.begun:
-                self._cache.keep(self._content, decoding.reach, decoding.last, asked=end)
+                self._keep(decoding, asked=end)
             if decoding.position > max(at, start):
                 parts.append(decoding.last[max(0, start - decoding.reach) :])
         if parts:
@@ -129,9 +129,18 @@ class StreamReader:
         wait = self._pool.driving(decoding, wait)
         while decoding.position < until:
             decoding.advance(self._read_raw, wait)
-            if not self._cache.keep(self._content, decoding.reach, decoding.last, asked=None):
+            if not self._keep(decoding, asked=None):
                 return False
         return True
+
+    def _keep(self, decoding: Decoding, *, asked: int | None) -> bool:
+        """Keep its last bytes, see `ExtentCache.keep`."""
+        kept = self._cache.keep(self._content, decoding.reach, decoding.last, asked=asked)
+        if not self._pool.is_doomed(decoding):
+            return kept
+        # Damage was met by another, and what was kept is forgotten: these may be part of it.
+        self._cache.discard(self._content)
+        return False
 
     def _piece(self, decoding: Decoding, start: int, end: int) -> int:
         """Most bytes to produce next: one that has just begun in the middle makes no more."""

@@ -36,6 +36,7 @@ class Stream:
         # Done when its present user gives it back; from where on it keeps what it makes in it.
         self.turn: Transfer[None] = Transfer()
         self.turned_at = decoding.reach
+        self.is_doomed = False  # it goes with the end of its turn
         # `DecodeAhead` guards these.
         self.read_to = wanted  # where the furthest read in order ended
         self.in_order = 0  # bytes read in order
@@ -63,7 +64,7 @@ class StreamPool:
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
         self._most = budget.limit // 2
-        self._lock = threading.Lock()  # guards _idle, _busy, _cost
+        self._lock = threading.Lock()  # guards _idle, _busy, _cost, and `Stream.is_doomed`
         self._idle: list[Stream] = []  # the longest idle first
         self._busy: list[Stream] = []
         self._cost = 0
@@ -175,9 +176,9 @@ class StreamPool:
 
     def give_back(self, stream: Stream) -> None:
         """End the turn; a stream that is not usable is dropped."""
-        usable = stream.decoding.usable
         stream.used = time.monotonic()
         with self._lock:
+            usable = stream.decoding.usable and not stream.is_doomed
             turn = stream.turn  # the next taker begins a new one
             self._busy.remove(stream)
             if usable:
@@ -187,3 +188,19 @@ class StreamPool:
         if not usable:
             self._budget.release(stream.cost)
         turn.set_result(None)
+
+    def discard(self, content: Hashable) -> None:
+        """Drop all streams of a content: they may have been given what it was found damaged by."""
+        with self._lock:
+            doomed = [s for s in self._idle if s.content == content]
+            self._idle = [s for s in self._idle if s.content != content]
+            freed = sum(s.cost for s in doomed)
+            self._cost -= freed
+            for stream in self._busy:
+                stream.is_doomed = stream.is_doomed or stream.content == content
+        self._budget.release(freed)
+
+    def is_doomed(self, decoding: Decoding) -> bool:
+        """Whether the content was discarded since the decoding, which is in use, began."""
+        with self._lock:
+            return any(s.is_doomed for s in self._busy if s.decoding is decoding)
