@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor as Threads
 
@@ -18,7 +19,8 @@ from s3zipfs.settings import Settings
 from s3zipfs.stores.base import ListPage
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
-from s3zipfs.tree.listing import Listing
+from s3zipfs.tree import listing as listing_module
+from s3zipfs.tree.listing import Listing, Row
 from s3zipfs.waiting import Wait
 
 KEYS = 1500
@@ -42,6 +44,59 @@ def test_readers_of_one_listing_each_see_all_of_it(memory: MemoryStore) -> None:
             listing = listing_of(memory)
             counts = threads.map(lambda _, of=listing: len(list(of.rows(0, WAIT))), range(8))
             assert set(counts) == {KEYS}
+
+
+class Watched:
+    """A lock that tells when somebody other than its holder's thread asks for it."""
+
+    def __init__(self, waiting: threading.Event) -> None:
+        self._lock = threading.Lock()
+        self._waiting = waiting
+
+    def __enter__(self) -> None:
+        if self._lock.locked():
+            self._waiting.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Growing(list[Row]):
+    """Rows that are read by somebody else, `read`, whenever some have just been added."""
+
+    def __init__(self, read: Callable[[], None]) -> None:
+        self._read = read
+
+    def extend(self, rows: Iterable[Row]) -> None:
+        super().extend(rows)
+        self._read()
+
+
+def test_a_page_is_listed_once_where_it_comes_as_a_reader_walks_on(
+    memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing_module, "MAX_KEPT", 50)
+    for number in range(300):
+        memory.put("lab", f"{number:05}", b"")
+    listing = listing_of(memory)
+    read_or_waiting = threading.Event()
+    counts: list[int] = []
+
+    def count() -> None:
+        counts.append(len(list(listing.rows(0, WAIT))))
+        read_or_waiting.set()
+
+    def read_meanwhile() -> None:
+        reader.start()
+        assert read_or_waiting.wait(20)
+
+    reader = threading.Thread(target=count)
+    listing._lock = Watched(read_or_waiting)  # type: ignore[assignment]
+    listing._rows = Growing(read_meanwhile)
+    listing.load_next(0, WAIT)
+    reader.join(20)
+    assert counts == [300]
 
 
 def test_a_page_that_failed_after_its_waiter_left_is_fetched_again() -> None:

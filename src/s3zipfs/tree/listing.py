@@ -134,7 +134,8 @@ class Listing:
         return freed
 
     def _walk_on(self, offset: int, wait: Wait) -> Iterator[tuple[int, Row]]:
-        position, at = self._position, len(self._rows)
+        with self._lock:  # rows are added before the position moves
+            position, at = self._position, len(self._rows)
         while not position.complete:
             page = wait.result(self._fetch(position.token))
             rows, position = _advance(position, page, self._prefix)
