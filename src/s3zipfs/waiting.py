@@ -67,6 +67,7 @@ class Wait:
     places: Places | None = None  # where it may wait; None: anywhere
     # Told what to call, from any thread, once `interrupted` has changed; None: it must be asked.
     on_interrupt: Callable[[Callable[[], None]], None] | None = None
+    since: float = 0.0  # monotonic seconds: where one wait goes on, when it began; 0.0: each anew
 
     def result(self, future: Future[T]) -> T:
         """The future's result.
@@ -96,7 +97,7 @@ class Wait:
             replace(self, timeout=seconds - GRACE_SECONDS).result(nothing)
 
     def _wait(self, future: Future[T]) -> T:
-        begun, allowed = time.monotonic(), self.timeout + GRACE_SECONDS
+        begun, allowed = self.since or time.monotonic(), self.timeout + GRACE_SECONDS
         woken: queue.SimpleQueue[object] = queue.SimpleQueue()  # its `put` is reentrant
         poll = POLL_SECONDS
         if self.on_interrupt is not None:

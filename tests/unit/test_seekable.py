@@ -28,8 +28,9 @@ from s3zipfs.archive.checkpoints import (
 )
 from s3zipfs.archive.decoders import Decoder
 from s3zipfs.archive.indexing import Indexer, IndexingPass
+from s3zipfs.archive.inflate import RawRead
 from s3zipfs.errors import BadMember, DeadlineExceeded, Interrupted, StoreUnavailable
-from s3zipfs.waiting import Wait
+from s3zipfs.waiting import Transfer, Wait
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.methods import DEFLATED
 
@@ -474,6 +475,74 @@ def test_several_members_take_turns(indexer: Indexer, monkeypatch: pytest.Monkey
         thread.join(90)
     assert not raised
     assert second_done.is_set()
+
+
+class Silent:
+    """A store that says nothing, and counts who asks; `arrived` is what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.asking = threading.Event()
+        self.arrived: Transfer[memoryview] = Transfer()
+
+    def __call__(self, _start: int, _end: int, wait: Wait) -> memoryview:
+        self.asked += 1
+        self.asking.set()
+        return wait.result(self.arrived)
+
+
+def reading(
+    indexer: Indexer, of: Passed, read_raw: RawRead, wait: Wait
+) -> tuple[threading.Thread, list[type[BaseException]]]:
+    """A thread that waits for the whole pass, and what that raises."""
+    raised: list[type[BaseException]] = []
+
+    def read() -> None:
+        try:
+            indexer.wait(of.job, of.job.verdict, read_raw, wait)
+        except (DeadlineExceeded, StoreUnavailable) as error:
+            raised.append(type(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    wait_until(lambda: of.job.waiting, seconds=60, what="it waits")
+    return reader, raised
+
+
+def test_a_silent_store_keeps_no_other_member_waiting(indexer: Indexer) -> None:
+    stores = [Silent(), Silent()]
+    begun = time.monotonic()
+    stalled = [reading(indexer, passed(), store, Wait(5)) for store in stores]
+    assert stores[0].asking.wait(60)
+    healthy = passed()
+    indexer.wait(healthy.job, healthy.job.verdict, healthy.source, WAIT)
+    assert healthy.source.read == len(PACKED)
+    assert all(reader.is_alive() for reader, _ in stalled)  # it is done before their deadline
+    for reader, raised in stalled:
+        reader.join(60)
+        assert raised == [DeadlineExceeded]
+    assert time.monotonic() - begun >= 5
+    # In turn, and neither more often than they are found to be silent.
+    took = time.monotonic() - begun
+    assert all(2 <= store.asked <= took / indexing.SILENT_SECONDS for store in stores)
+
+
+def test_bytes_that_arrive_keep_a_member_that_is_not_in_turn(indexer: Indexer) -> None:
+    """The deadline goes on over the turns, and counts from the last part that arrived."""
+    slow, silent = Silent(), Silent()
+    of = passed()
+    timeout = 1.0
+    reader, raised = reading(indexer, of, slow, Wait(timeout))
+    other, failed = reading(indexer, passed(), silent, Wait(timeout))
+    begun, over = time.monotonic(), threading.Event()
+    while time.monotonic() - begun < 3 * (timeout + 0.5):  # well beyond the deadline and its grace
+        slow.arrived.progress()
+        over.wait(0.05)
+    assert failed == [DeadlineExceeded]
+    assert reader.is_alive()
+    reader.join(60)
+    other.join(60)
+    assert raised == [DeadlineExceeded]
 
 
 def test_closing_ends_who_waits() -> None:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 LINGER_SECONDS: Final = 20.0  # for which a pass goes on that nobody waits for
 TURN: Final = 64 << 20  # bytes of content, 0.2 s: where several members want a pass each has a turn
+# Nothing comes: the others have their turn meanwhile. Longer than a GET's latency: where memory is
+# short they would take what comes for it.
+SILENT_SECONDS: Final = 0.3
 CLOSE_SECONDS: Final = 5.0
 
 PASS_COST: Final = STREAM_COST + CheckpointingDeflate.memory  # bytes of memory
@@ -52,6 +55,8 @@ class IndexingPass:
         self.timeout = 0.0  # likewise
         self.waiting: list[tuple[int, Transfer[None]]] = []  # until what is reached
         self.wanted = 0.0  # monotonic seconds: when somebody waited last
+        # The thread's: since when bytes are awaited, over its turns; 0.0: it has all it asked for.
+        self.awaits = 0.0
 
     @property
     def verdict(self) -> int:
@@ -72,6 +77,7 @@ class Indexer:
         self._turns: deque[IndexingPass] = deque()  # the first is at work
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._moved = 0.0  # the thread's: monotonic seconds, when the pass at work got on last
 
     def wait(self, job: IndexingPass, until: int, read_raw: RawRead, wait: Wait) -> None:
         """Let it run until it has reached that much. The deadline counts from the last progress.
@@ -151,15 +157,22 @@ class Indexer:
     def _take_turn(self, job: IndexingPass) -> None:
         decoding, read_raw = job.decoding, job.read_raw
         assert read_raw is not None  # noqa: S101 - it is in the queue
-        wait = Wait(job.timeout, lambda: self._interrupts(job))
         until = decoding.position + TURN
+        self._moved = time.monotonic()
+        job.awaits = job.awaits or self._moved
         while decoding.position < until:
+            wait = Wait(job.timeout, lambda: self._interrupts(job), since=job.awaits)
             decoding.advance(read_raw, wait)
+            self._moved = job.awaits = time.monotonic()
             self._tell(job)
             if decoding.finished:
                 job.completed()
                 self._stop(job, None)
                 return
+        job.awaits = 0.0
+        self._end_turn(job)
+
+    def _end_turn(self, job: IndexingPass) -> None:
         job.turned()
         with self._lock:
             self._turns.rotate(-1)
@@ -167,19 +180,28 @@ class Indexer:
     def _interrupts(self, job: IndexingPass) -> bool:
         """Whether the pass is to stop. It is asked while bytes are awaited: a sign of life."""
         with self._lock:
+            self._show_life()
+            return (
+                self._closing
+                or self._is_silent()
+                or (not job.waiting and time.monotonic() - job.wanted > LINGER_SECONDS)
+            )
+
+    def _is_silent(self) -> bool:
+        """Whether others are to have their turn, since nothing comes. The lock is held."""
+        return len(self._turns) > 1 and time.monotonic() - self._moved > SILENT_SECONDS
+
+    def _show_life(self) -> None:
+        """Progress for all who wait, whosever turn it is. The lock is held."""
+        for job in self._turns:
             for _, future in job.waiting:
                 future.progress()
-            return self._closing or (
-                not job.waiting and time.monotonic() - job.wanted > LINGER_SECONDS
-            )
 
     def _tell(self, job: IndexingPass) -> None:
         """Some more is done: progress for all, and the end of waiting for some."""
         with self._lock:
             job.reached = job.verdict if job.decoding.finished else job.decoding.position
-            for other in self._turns:
-                for _, future in other.waiting:
-                    future.progress()
+            self._show_life()
             done = [ticket for ticket in job.waiting if ticket[0] <= job.reached]
             if done:
                 job.wanted = time.monotonic()
@@ -189,17 +211,19 @@ class Indexer:
             future.set_result(None)
 
     def _pause(self, job: IndexingPass, error: Interrupted) -> None:
-        """It was to stop; unless somebody has come meanwhile."""
+        """It was to stop; unless it is only silent, or somebody has come meanwhile."""
         with self._lock:
-            if job.waiting and not self._closing:
-                return
-        self._stop(job, error)
+            goes_on = not self._closing and (bool(job.waiting) or self._is_silent())
+        if goes_on:
+            self._end_turn(job)  # what it asked for is on its way
+        else:
+            self._stop(job, error)
 
     def _stop(self, job: IndexingPass, error: Exception | None) -> None:
         """It stands by, or has ended; who waits gets the error."""
         with self._lock:
             self._turns.remove(job)
-            job.read_raw = None
+            job.read_raw, job.awaits = None, 0.0
             if not job.decoding.usable:
                 job.error = error
             waiting, job.waiting = job.waiting, []
