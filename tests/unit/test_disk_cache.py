@@ -528,6 +528,77 @@ def test_after_a_fault_the_disk_is_left_alone_for_a_while(make: Make, folder: Pa
     assert cache.counts.dropped == 2
 
 
+def failing_once(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The next batch is not written; told once one was."""
+    write, written = blockwriter.BlockWriter.write, threading.Event()
+    errors = [OSError(5, "Input/output error")]
+
+    def failing(self: blockwriter.BlockWriter, batch: blockwriter.Batch) -> blockwriter.Outcome:
+        if errors:
+            raise errors.pop()
+        outcome = write(self, batch)
+        written.set()
+        return outcome
+
+    monkeypatch.setattr(blockwriter.BlockWriter, "write", failing)
+    return written
+
+
+def test_what_was_to_be_forgotten_while_the_disk_failed_is_with_the_next_block(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make(retry=3600)
+    put(cache, 0, 1000)
+    put(cache, 5000, 6000)
+    failing_once(monkeypatch)
+    for start in (0, 5000):  # at the fault, and while the disk is left alone
+        cache.discard(OID, start, start + 1000)
+        assert cache.flush(SECONDS)
+    cache._faults.works("writing")
+    put(cache, 8000, 9000)
+    assert got(cache, 0, 1000) is None
+    assert got(cache, 5000, 6000) is None
+    assert got(cache, 8000, 9000) == content(8000, 9000)
+
+
+def test_what_was_to_be_forgotten_is_so_though_nothing_else_is_written(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3zipfs.cache.disk.IDLE_SECONDS", 0.01)
+    cache = make()
+    put(cache, 0, 1000)
+    written = failing_once(monkeypatch)
+    cache.discard(OID, 0, 1000)
+    assert written.wait(SECONDS)
+    assert got(cache, 0, 1000) is None
+
+
+def test_a_damaged_record_that_was_met_while_the_disk_failed_is_forgotten_later(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make()
+    put(cache, 0, 1000)
+    flip(segments(folder)[0], head_size(1000) + 500)
+    failing_once(monkeypatch)
+    assert got(cache, 0, 1000) is None
+    assert cache.flush(SECONDS)
+    put(cache, 5000, 6000)
+    assert got(cache, 0, 1000) is None
+    assert cache.counts.discarded == 1, "it was met again"
+
+
+def test_of_what_is_to_be_forgotten_no_more_is_kept_than_a_bound(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3zipfs.cache.disk.MOST_AGAIN", 3)
+    cache = make(retry=3600)
+    failing_once(monkeypatch)
+    for start in range(10):
+        cache.discard(OID, start, start + 1)
+        assert cache.flush(SECONDS)
+    assert [start for _, start, _ in cache._again.ranges] == [7, 8, 9]
+
+
 # Several processes
 
 

@@ -40,6 +40,7 @@ IDLE_SECONDS: Final = 5.0  # then the segment that was written is closed
 GATHER_SECONDS: Final = 0.05  # blocks that come within that time are one transaction
 GATHERED_BYTES: Final = 8 << 20  # or so many bytes of them
 QUEUED_BYTES: Final = 64 << 20  # at most that wait to be written, and a quarter of the memory
+MOST_AGAIN: Final = 1000  # ranges and places to be forgotten that are kept while nothing is written
 READERS: Final = 4  # threads that read ahead from the disk
 
 # Whoever looks has claimed the bytes: nothing may keep them from being fetched.
@@ -93,6 +94,7 @@ class DiskCache:
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._batch = Batch()
+        self._again = Batch()  # what is still to be forgotten: the disk did not work
         self._queued_bytes = 0
         self._is_flushing = False
         self._is_closed = False
@@ -297,7 +299,7 @@ class DiskCache:
                 self._changed.notify_all()
                 if self._is_closed:
                     return None
-                is_waiting = is_open or self._batch.touched
+                is_waiting = is_open or self._batch.touched or self._again.is_urgent
                 if not self._changed.wait(IDLE_SECONDS if is_waiting else None):
                     break
             else:
@@ -307,6 +309,9 @@ class DiskCache:
     def _take(self) -> Batch:
         """What is queued, which is no longer; the lock is held."""
         batch, self._batch = self._batch, Batch()
+        batch.ranges[:0] = self._again.ranges
+        batch.places[:0] = self._again.places
+        self._again = Batch()
         self._queued_bytes = 0
         self._changed.notify_all()
         return batch
@@ -346,8 +351,9 @@ class DiskCache:
         return writer
 
     def _drop(self, batch: Batch) -> None:
-        """It is not written; the lock is held."""
+        """It is not written, and what it was to forget is tried again; the lock is held."""
         self.counts.dropped += len(batch.blocks)
+        self._again = Batch(ranges=batch.ranges[-MOST_AGAIN:], places=batch.places[-MOST_AGAIN:])
 
     def _release(self, batch: Batch) -> None:
         self._budget.release(sum(len(block.data) for block in batch.blocks))
