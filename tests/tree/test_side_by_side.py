@@ -8,6 +8,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from trees import WAIT, zipped
@@ -158,3 +159,15 @@ def test_a_member_whose_reader_may_not_wait_is_read_by_who_does(
         refused.result(SECONDS)
     store.go_on.set()
     assert waiting.result(SECONDS) == content(READ)
+
+
+def test_what_is_asked_for_beforehand_does_not_count_as_read() -> None:
+    memory = MemoryStore()
+    memory.put("lab", "x.zip", zipped({"m": bytes(READ)}, zipfile.ZIP_DEFLATED))
+    with closing(build_tree(Settings(cache_size=0), ["s3://lab"], store=memory)) as tree:
+        node = tree.resolve(b"x.zip/m", WAIT)
+        tree.read(node, 0, READ, WAIT)
+        cache = tree._archives._cache
+        found = cache.counts.found
+        tree.start_reads([(node, 0, READ)], WAIT, max_gap=0)
+        assert cache.counts.found == found

@@ -150,7 +150,7 @@ class Archive:
         span = span_of_read(member, start, end) if start < end else None
         if span is None:
             return []
-        if member.method != STORED and self._cache.peek((self.info.id, number), start, end):
+        if member.method != STORED and self._cache.holds((self.info.id, number), start, end):
             return []
         return list(self._raw.needed(member, *span))
 
