@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from s3zipfs.errors import S3ZipError
+from s3zipfs.errors import Interrupted, S3ZipError, TooManyWaiting
 from s3zipfs.fuse import protocol as p
 from s3zipfs.fuse.answers import PREFERRED_READ, Answers, unnamed_entry
 from s3zipfs.fuse.direntries import Stamp, pack
@@ -173,7 +173,9 @@ class Directories:
             # it tells the error, and does not wait for another deadline to meet it again.
             if reply.empty:
                 raise
-            walk.offset, walk.error = offset, met
+            walk.offset = offset
+            if not isinstance(met, Interrupted | TooManyWaiting):  # these were of this call only
+                walk.error = met
         reply.send(self._inodes)
 
     def _entries(self, directory: OpenDirectory, offset: int, wait: Wait) -> Iterator[DirEntry]:
