@@ -41,6 +41,8 @@ class Inodes:
         self._root = root
         self._lock = threading.Lock()  # guards all below
         self._held: dict[int, _Held] = {}
+        # By hash, the bases of those that do not stand at it: another one stood there, and may go.
+        self._beside: dict[int, list[int]] = {}
         self._snapshots: OrderedDict[int, None] = OrderedDict()  # bases of those with a content
 
     def number(self, node: Node) -> int:
@@ -58,7 +60,7 @@ class Inodes:
         with self._lock:
             base, held = self._find(node)
             if held is None:
-                self._held[base] = _Held(_whole(node), 1)
+                self._hold(base, _whole(node))
                 if isinstance(node, Snapshot):
                     self._keep_snapshot(base)
             else:
@@ -104,6 +106,8 @@ class Inodes:
             if held.lookups <= 0:
                 del self._held[base]
                 self._snapshots.pop(base, None)
+                if self._beside:
+                    self._forget_beside(base, held.node)
 
     def __len__(self) -> int:
         """How many versions and directories are held."""
@@ -120,9 +124,25 @@ class Inodes:
         """The base of a node, and its entry where it has one; the lock is held."""
         whole = _whole(node)
         base = _hash(whole)
+        for beside in self._beside.get(base, ()):
+            if _same((there := self._held[beside]).node, whole):
+                return beside, there
         while (held := self._held.get(base)) is not None and not _same(held.node, whole):
             base = base % _BASES + 1
         return base, held
+
+    def _hold(self, base: int, whole: Node) -> None:
+        self._held[base] = _Held(whole, 1)
+        if (hashed := _hash(whole)) != base:
+            self._beside.setdefault(hashed, []).append(base)
+
+    def _forget_beside(self, base: int, whole: Node) -> None:
+        hashed = _hash(whole)
+        bases = self._beside.get(hashed, [])
+        if base in bases:
+            bases.remove(base)
+            if not bases:
+                del self._beside[hashed]
 
 
 def _whole(node: Node) -> Node:
