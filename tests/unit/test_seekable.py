@@ -29,7 +29,13 @@ from s3zipfs.archive.checkpoints import (
 from s3zipfs.archive.decoders import Decoder
 from s3zipfs.archive.indexing import Indexer, IndexingPass
 from s3zipfs.archive.inflate import RawRead
-from s3zipfs.errors import BadMember, DeadlineExceeded, Interrupted, StoreUnavailable
+from s3zipfs.errors import (
+    BadMember,
+    DeadlineExceeded,
+    Interrupted,
+    OutOfResources,
+    StoreUnavailable,
+)
 from s3zipfs.waiting import Transfer, Wait
 from s3zipfs.zipformat.member import Member
 from s3zipfs.zipformat.methods import DEFLATED
@@ -543,6 +549,41 @@ def test_bytes_that_arrive_keep_a_member_that_is_not_in_turn(indexer: Indexer) -
     reader.join(60)
     other.join(60)
     assert raised == [DeadlineExceeded]
+
+
+def test_where_no_thread_may_be_started_the_next_who_comes_tries_again(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refusals = threading.Thread.start, ["s3zipfs-indexing"]
+
+    def refusing(self: threading.Thread) -> None:
+        if self.name in refusals:
+            refusals.remove(self.name)
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+    of = passed()
+    with pytest.raises(OutOfResources, match="no thread"):
+        indexer.wait(of.job, 1, of.source, Wait(5))
+    assert not refusals
+    assert not of.job.waiting
+    assert not of.job.is_running
+    indexer.wait(of.job, of.job.verdict, of.source, Wait(5))
+    assert of.source.read == len(PACKED)
+
+
+def test_closing_after_a_refused_thread_is_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    indexer, of = Indexer(), passed()
+
+    def refuse(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OutOfResources):
+            indexer.wait(of.job, 1, of.source, Wait(5))
+    indexer.close()
 
 
 def test_closing_ends_who_waits() -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from s3zipfs.archive.checkpointing import CheckpointingDeflate
 from s3zipfs.archive.checkpoints import Checkpoints
 from s3zipfs.archive.inflate import STREAM_COST, Decoding, RawRead
-from s3zipfs.errors import DeadlineExceeded, Interrupted, S3ZipError
+from s3zipfs.errors import DeadlineExceeded, Interrupted, OutOfResources, S3ZipError
 from s3zipfs.waiting import POLL_SECONDS, Transfer, Wait
 from s3zipfs.zipformat.member import Member
 
@@ -84,7 +84,7 @@ class Indexer:
 
         Raises:
             BadMember: the member is damaged.
-            S3ZipError: its bytes can't be had; the next who waits goes on from there.
+            S3ZipError: its bytes can't be had, or no thread; the next who waits goes on from there.
         """
         give_up = time.monotonic() + wait.timeout
         while True:
@@ -106,17 +106,13 @@ class Indexer:
                 return
             if self._closing:
                 raise Interrupted("the mount is stopping")
+            self._need_thread()
             ticket = until, Transfer[None]()
             job.waiting.append(ticket)
             job.wanted = time.monotonic()
             job.read_raw, job.timeout = read_raw, wait.timeout
             if job not in self._turns:
                 self._turns.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="s3zipfs-indexing", daemon=True
-                )
-                self._thread.start()
         try:
             wait.result(ticket[1])
         finally:
@@ -124,6 +120,17 @@ class Indexer:
                 job.wanted = time.monotonic()
                 if ticket in job.waiting:
                     job.waiting.remove(ticket)
+
+    def _need_thread(self) -> None:
+        """Start it where there is none; it finds what is in the queue once the lock is free."""
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="s3zipfs-indexing", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise OutOfResources(f"no thread for a pass over a member: {error}") from None
+        self._thread = thread
 
     def close(self) -> None:
         """Stop; who waits is told so. The passes are of no further use."""
