@@ -34,7 +34,13 @@ from s3zipfs.archive.streampool import Stream, StreamPool
 from s3zipfs.archive.windows import MAX_WINDOW, xz_window, zstd_window
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.extents import ExtentCache
-from s3zipfs.errors import BadMember, DeadlineExceeded, Interrupted, UnsupportedMember
+from s3zipfs.errors import (
+    BadMember,
+    DeadlineExceeded,
+    Interrupted,
+    TooManyWaiting,
+    UnsupportedMember,
+)
 from s3zipfs.waiting import Wait
 from s3zipfs.zipformat import methods
 from s3zipfs.zipformat.member import Member
@@ -695,6 +701,34 @@ def test_one_stream_larger_than_the_share_is_admitted_alone() -> None:
         held.add(stream("b", 1 << 10, position=0), Wait(0.1))
     held.give_back(first)
     held.add(stream("b", 1 << 10, position=0), Wait(0.1))
+
+
+class Places:
+    """Where that many may wait."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.taken = 0
+
+    def acquire(self) -> bool:
+        if not self.free:
+            return False
+        self.free -= 1
+        self.taken += 1
+        return True
+
+    def release(self) -> None:
+        self.free += 1
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_who_waits_for_a_free_decoder_takes_a_place_to_wait_in(free: int) -> None:
+    held, places = pool(64 << 20), Places(free)
+    held.add(stream("a", 200 << 20, position=0), WAIT)
+    with pytest.raises(DeadlineExceeded if free else TooManyWaiting):
+        held.add(stream("b", 1 << 10, position=0), Wait(0.1, places=places))
+    assert (places.taken > 0) == (free > 0)
+    assert places.free == free, "all were given back"
 
 
 def test_a_stream_that_is_dear_to_make_again_does_not_give_way_at_once() -> None:

@@ -143,13 +143,13 @@ class StreamPool:
 
         Raises:
             DeadlineExceeded: all that there are were in use for all that time.
+            Interrupted, TooManyWaiting: see `Wait`.
         """
         started = time.monotonic()
         while not self._admit(stream, most, patient=time.monotonic() - started < IDLE_SECONDS):
-            wait.check()
             if time.monotonic() - started > wait.timeout:
                 raise DeadlineExceeded(f"no decoder was free within {wait.timeout:g} s")
-            time.sleep(POLL_SECONDS / 2)
+            wait.pause(POLL_SECONDS / 2)
 
     def _admit(self, stream: Stream, most: int, *, patient: bool) -> bool:
         freed = 0
