@@ -20,6 +20,7 @@ from s3zipfs.budget import MemoryBudget
 from s3zipfs.build import build_tree
 from s3zipfs.errors import BadArchive, DeadlineExceeded, ObjectChanged, StoreUnavailable
 from s3zipfs.settings import Settings
+from s3zipfs.stores.arrivals import tell
 from s3zipfs.stores.base import BucketInfo, ListPage, ObjectId, ObjectInfo
 from s3zipfs.stores.counting import CountingStore
 from s3zipfs.stores.memory import MemoryStore
@@ -38,6 +39,7 @@ class WatchedStore:
         self.endpoint = inner.endpoint
         self.under_way = self.most = self.gets = 0
         self.before: Callable[[int], float] = lambda _number: 0.0  # seconds to wait; may raise
+        self.parts = 1  # told one after another in that time
 
     async def list_buckets(self) -> tuple[BucketInfo, ...]:
         return await self._inner.list_buckets()
@@ -55,7 +57,11 @@ class WatchedStore:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
-            await asyncio.sleep(self.before(self.gets))
+            seconds = self.before(self.gets)
+            for _ in range(self.parts):
+                await asyncio.sleep(seconds / self.parts)
+                if self.parts > 1:
+                    tell(memoryview(b"part"))
             return await self._inner.get_range(oid, start, end)
         finally:
             self.under_way -= 1
@@ -243,6 +249,19 @@ def test_the_deadline_counts_from_the_last_piece(
     started = time.monotonic()
     tree.lookup(node, b"x", Wait(5.0))
     assert time.monotonic() - started > 6
+
+
+def test_parts_of_a_piece_that_arrive_are_progress(
+    memory: MemoryStore, watched: WatchedStore, tree: Tree
+) -> None:
+    memory.put("lab", "x.zip", large_zip(20_000))
+    node = tree.resolve(b"x.zip", WAIT)
+    watched.before = lambda number: 3.0 if number > 1 else 0.0  # two pieces at once, behind a tail
+    watched.parts = 30
+    started = time.monotonic()
+    tree.lookup(node, b"x", Wait(0.5))
+    assert time.monotonic() - started > 3
+    assert watched.gets == 3
 
 
 def test_a_load_that_stands_still_is_waited_for_no_longer_and_goes_on(

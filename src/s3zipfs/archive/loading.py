@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from s3zipfs.budget import MemoryBudget
 from s3zipfs.cache.reader import Fetcher, ObjectReader
 from s3zipfs.errors import BadArchive
+from s3zipfs.stores.arrivals import heard_by
 from s3zipfs.stores.base import ObjectId
 from s3zipfs.zipformat.index import IndexBuilder, MemberIndex, build_index
 from s3zipfs.zipformat.plan import DirectoryLocation, locate_directory, plan_tail
@@ -33,7 +34,7 @@ class Progress:
         self.steps = 0  # written by the network loop only
 
     def step(self) -> None:
-        """One more piece is here."""
+        """One more piece is here, or a part of one."""
         self.steps += 1
 
 
@@ -155,7 +156,7 @@ async def load_index(
     in_tail = tail[: max(0, location.end - start)]
     held = min(PIECES_HELD * DIRECTORY_GET, location.size) + BUILDING_FACTOR * location.size
     async with gate.holding(held):
-        pieces = _fetch_in_order(fetcher, reader.info.id, found.pieces())
+        pieces = _fetch_in_order(fetcher, reader.info.id, found.pieces(), progress)
         builder = IndexBuilder(location, encoding=encoding)
         async with aclosing(pieces):
             index = await _build(builder, pieces, in_tail, progress)
@@ -199,7 +200,7 @@ def _give_back_memory() -> None:
 
 
 async def _fetch_in_order(
-    fetcher: Fetcher, oid: ObjectId, pieces: list[tuple[int, int]]
+    fetcher: Fetcher, oid: ObjectId, pieces: list[tuple[int, int]], progress: Progress
 ) -> AsyncGenerator[memoryview, None]:
     """Pieces fetched in parallel, given in their order, from the disk where they are there.
 
@@ -208,7 +209,9 @@ async def _fetch_in_order(
     """
 
     async def get(start: int, end: int) -> memoryview:
-        return (await fetcher.get_once(oid, start, end))[0]
+        # Four that share a slow link take longer than any deadline, each of them.
+        with heard_by(lambda _part: progress.step()):
+            return (await fetcher.get_once(oid, start, end))[0]
 
     left = iter(pieces)
     under_way: deque[asyncio.Task[memoryview]] = deque()

@@ -100,7 +100,7 @@ class Archives:
         budget.add_reclaimer(self._reclaim)
 
     def get(self, info: ObjectInfo, wait: Wait) -> Archive:
-        """The archive, loaded if need be. The deadline counts from the last piece of a directory.
+        """The archive, loaded if need be. The deadline counts from the last part of a directory.
 
         Raises:
             BadArchive: this version is not a zip that can be trusted; remembered.
