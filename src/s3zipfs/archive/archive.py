@@ -193,8 +193,6 @@ class Archive:
         if whole is not None:
             verify(member, whole)
 
-    # Compressed
-
     # Decoded whole
 
     def _read_whole(
