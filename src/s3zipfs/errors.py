@@ -71,7 +71,7 @@ class StoreUnavailable(S3ZipError):
 
 
 class EndpointUnreachable(StoreUnavailable):
-    """No conversation with the endpoint: port closed, no such host, certificate not trusted.
+    """No conversation with the endpoint: port closed, no such host, certificate not trusted, no S3.
 
     Where the endpoint has never answered this is a wrong setting, and no retry mends it.
     """

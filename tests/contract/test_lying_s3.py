@@ -19,6 +19,7 @@ from s3zipfs.errors import (
     BadResponse,
     ClockDiffers,
     DeadlineExceeded,
+    EndpointUnreachable,
     NotFound,
     ObjectChanged,
     OutOfResources,
@@ -282,24 +283,33 @@ def test_a_proxy_without_a_route_to_all_buckets_is_there(
         network.submit(store.list_buckets()).result(SECONDS)
 
 
-def test_a_name_is_found_behind_a_proxy_whose_route_was_away(
-    fake: FakeS3, store: S3Store, network: Network
-) -> None:
+def test_a_name_is_found_behind_a_proxy_whose_route_was_away(fake: FakeS3, store: S3Store) -> None:
     found = (
         f"<Contents><Key>x.zip</Key><LastModified>2026-11-21T08:00:00Z</LastModified>"
         f"<ETag>{ETAG}</ETag><Size>{len(DATA)}</Size></Contents>"
     )
     away = Answer(404, b"404 page not found")
-    answers = iter([away, away, Answer(200, listing(found))])
+    answers = iter([Answer(200, listing()), away, away, Answer(200, listing(found))])
     fake.answer = lambda _: next(answers)
     tree = build_tree(Settings(cache_size=0), ("s3://bucket",), store=RetryingStore(store, SECONDS))
     try:
+        with pytest.raises(NotFound):
+            tree.resolve(b"other", Wait(SECONDS))
         node = tree.resolve(b"x.zip", Wait(SECONDS))
     finally:
         tree.close()
     assert isinstance(node, Member)
     assert node.info.id.etag == ETAG
-    assert len(fake.requests) == 3
+    assert len(fake.requests) == 4
+
+
+def test_a_web_server_in_place_of_a_store_is_told_at_once(
+    fake: FakeS3, store: S3Store, network: Network
+) -> None:
+    fake.answer = lambda _: Answer(404, b"<html>not found</html>")
+    with pytest.raises(EndpointUnreachable, match="is that the endpoint"):
+        network.submit(RetryingStore(store, SECONDS).list_page("bucket", "")).result(SECONDS)
+    assert len(fake.requests) == 1
 
 
 # --- silence ----------------------------------------------------------------------------------

@@ -167,9 +167,10 @@ def _skew(date: str) -> timedelta | None:
 
 
 def _not_of_s3(asked: Asked, status: int) -> StoreUnavailable:
-    # A proxy's, without its route to the store; one with routes to some buckets only stays so.
-    kind = StoreUnavailable if asked.bucket else BadResponse
-    return kind(f"{asked.endpoint}: {status}, and not in the words of S3")
+    # A proxy's, without its route to the store; one with routes to some buckets only stays so. Or
+    # a web server's, where the endpoint is a wrong one.
+    kind = EndpointUnreachable if asked.bucket else BadResponse
+    return kind(f"{asked.endpoint}: {status}, and not in the words of S3: is that the endpoint?")
 
 
 def _unexpected(asked: Asked, status: int, code: str, message: str) -> BadResponse:
