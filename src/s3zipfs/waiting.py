@@ -86,6 +86,18 @@ class Wait:
         finally:
             self.places.release()
 
+    def telling(self, transfer: Transfer[T]) -> Wait:
+        """This wait, for who brings what others wait for: they see that it goes on.
+
+        Their deadline counts from when it last asked whether to go on; it has one of its own.
+        """
+
+        def interrupted() -> bool:
+            transfer.progress()
+            return self.interrupted()
+
+        return replace(self, interrupted=interrupted)
+
     def pause(self, seconds: float) -> None:
         """Let that time pass, as if something were waited for; `timeout` does not matter.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import replace
 
 from s3zipfs.archive.decodeahead import DecodeAhead
 from s3zipfs.archive.decoders import METHODS
@@ -231,14 +230,9 @@ class Archive:
 
         They get it here, since the cache may have to drop it for others before they look.
         """
-
-        def interrupted() -> bool:
-            decoding.progress()  # we are alive, and have a deadline of our own
-            return wait.interrupted()
-
         data, fault = memoryview(b""), None
         try:
-            data = self._decode_whole(member, span, end, replace(wait, interrupted=interrupted))
+            data = self._decode_whole(member, span, end, wait.telling(decoding))
         except BaseException as error:  # noqa: BLE001 - it is raised where the content is awaited
             fault = error
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Hashable
-from dataclasses import replace
 from operator import itemgetter
 
 from s3zipfs.archive.inflate import STREAM_COST, Decoding
@@ -109,18 +108,9 @@ class StreamPool:
             return stream in self._idle
 
     def driving(self, decoding: Decoding, wait: Wait) -> Wait:
-        """That wait for who has taken the decoding: those whose turn is next see that it goes on.
-
-        Their deadline counts from when it last asked whether to go on; it has one of its own.
-        """
+        """That wait for who has taken the decoding, told to those whose turn is next."""
         with self._lock:
-            turn = next(s.turn for s in self._busy if s.decoding is decoding)
-
-        def interrupted() -> bool:
-            turn.progress()
-            return wait.interrupted()
-
-        return replace(wait, interrupted=interrupted)
+            return wait.telling(next(s.turn for s in self._busy if s.decoding is decoding))
 
     def _begin_turn(self, stream: Stream) -> None:
         """Take one that is idle; the lock is held."""
