@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from s3zipfs.stores.base import ObjectInfo
-from s3zipfs.stores.files import FileStore
+from s3zipfs.stores.files import FileStore, _Positioned
 
 CONTENT = bytes(range(100))
 
@@ -71,3 +73,15 @@ def test_a_file_that_was_removed_as_often_as_added_is_held_by_nobody() -> None:
         assert read_of(store, info, 0, 50) == CONTENT[:50]
         store.remove(info)
     assert gone() is None
+
+
+def test_a_forked_child_waits_for_no_read_of_its_parent() -> None:
+    store, file = FileStore(), io.BytesIO(CONTENT)
+    held = store._held[store.add(file).id.key]
+    assert isinstance(held, _Positioned)
+    with held._position.lock:  # a thread of the parent reads
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            os._exit(0 if FileStore().add(file).size == len(CONTENT) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

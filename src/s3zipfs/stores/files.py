@@ -60,24 +60,36 @@ class _Position:
         self.lock = threading.Lock()  # guards the file's position; held while it is read
 
 
-# By the id of the file, since not all can be hashed or weakly referenced.
-_positions: weakref.WeakValueDictionary[int, _Position] = weakref.WeakValueDictionary()
-_positions_lock = threading.Lock()  # guards it
+class _Positions:
+    """Those of the files that are open now. A forked child begins with none."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: a thread that is not here may have held a lock."""
+        self._lock = threading.Lock()  # guards _by_id
+        # By the id of the file, since not all can be hashed or weakly referenced.
+        self._by_id: weakref.WeakValueDictionary[int, _Position] = weakref.WeakValueDictionary()
+
+    def of(self, file: Any) -> _Position:
+        """The one of that file."""
+        with self._lock:
+            position = self._by_id.get(id(file))
+            if position is None:
+                position = self._by_id[id(file)] = _Position(file)
+            return position
 
 
-def _position_of(file: Any) -> _Position:
-    with _positions_lock:
-        position = _positions.get(id(file))
-        if position is None:
-            position = _positions[id(file)] = _Position(file)
-        return position
+_POSITIONS = _Positions()
+os.register_at_fork(after_in_child=_POSITIONS.forget)
 
 
 class _Positioned:
     """Anything that seeks and reads. It has one position: who reads it has it alone."""
 
     def __init__(self, file: Any) -> None:
-        self._position = _position_of(file)
+        self._position = _POSITIONS.of(file)
         self.etag = f'"{uuid.uuid4().hex}"'
         with self._position.lock:
             self.size = int(file.seek(0, io.SEEK_END))
