@@ -138,16 +138,21 @@ def test_a_second_tree_begins_at_what_the_first_left(
     assert not second.is_indexing
 
 
-def places_in(data: bytes) -> list[tuple[int, int, int]]:
-    """Of the checkpoints in a file: position, bit, and bits of a header; the windows are right."""
+def known_in(data: bytes) -> list[tuple[object, ...]]:
+    """All that a file of checkpoints says: whose it is, and each place; the windows are right.
+
+    The compressed bytes of a window are left out: isal promises what they inflate to, and no more.
+    Twice, in whole runs on a busy machine, it gave others for the same window; why is not known.
+    """
+    magic, number, digest, _ = checkpointfile._HEAD.unpack_from(data)
     payload = memoryview(data)[checkpointfile._HEAD.size + checkpointfile._CRC.size :]
     found = from_bytes(payload, compressed_size=len(ARCHIVE), uncompressed_size=SIZE)
-    places: list[tuple[int, int, int]] = []
-    while (each := found.before(places[-1][0] - 1 if places else SIZE)) is not None:
+    known: list[tuple[object, ...]] = [(magic, number, digest)]
+    for each in found._held:
         before = CONTENT[max(0, each.position - WINDOW) : each.position]
         assert zlib.decompress(each.window) == before, f"before {each.position}"
-        places.append((each.position, each.bit, each.header_bits))
-    return places
+        known.append((each.position, each.bit, each.header, each.header_bits))
+    return known
 
 
 def _flipped(data: bytes) -> bytes:
@@ -180,8 +185,10 @@ def test_a_file_that_is_not_what_was_written_is_replaced(
     second.finish()
     assert second.tree._archives._indexes.counts.discarded == 1
     (again,) = files(cache)
-    assert places_in(again.read_bytes()) == places_in(written)  # which one, should they differ
-    assert again.read_bytes() == written
+    assert known_in(again.read_bytes()) == known_in(written)
+    third = make_large()
+    assert third.read(SIZE - PART) == CONTENT[-PART:]
+    assert (third.is_indexing, third.tree._archives._indexes.counts.discarded) == (False, 0)
 
 
 def test_another_version_has_checkpoints_of_its_own(
