@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from s3zipfs.budget import MemoryBudget
+from s3zipfs.cache import reader as cache_reader
 from s3zipfs.cache.disk import DiskCache
 from s3zipfs.cache.extents import Extent, ExtentCache
 from s3zipfs.cache.planned import PlannedGets
@@ -115,6 +118,34 @@ def test_a_fault_of_what_keeps_a_copy_keeps_nobody_waiting(
     error = RuntimeError("no thread")
     monkeypatch.setattr(fetcher.disk, "offer", raising_at(1, error, fetcher.disk.offer))
     assert b"".join(ObjectReader(info, fetcher).read(0, READ, WAIT)) == CONTENT[:READ]
+
+
+def test_closing_ends_all_threads_though_a_client_is_still_being_opened(
+    fetcher: Fetcher, info: ObjectInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def close() -> None:
+        await asyncio.Event().wait()
+
+    before = set(threading.enumerate())
+    assert ObjectReader(info, fetcher).read(0, READ, WAIT)
+    loops = {t for t in set(threading.enumerate()) - before if t.name == "s3zipfs-network"}
+    assert len(loops) == 1
+    monkeypatch.setattr(cache_reader, "CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(fetcher.store, "close", close)
+    fetcher.close()
+    assert not loops & set(threading.enumerate())
+
+
+def test_who_asks_once_all_is_closed_is_interrupted_and_starts_no_thread(
+    fetcher: Fetcher, info: ObjectInfo
+) -> None:
+    fetcher.close()
+    before = set(threading.enumerate())
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            ObjectReader(info, fetcher).read(0, READ, WAIT)
+    assert set(threading.enumerate()) <= before
+    fetcher.close()
 
 
 def gets_in_order(*, interrupted: bool) -> list[tuple[int, int]]:

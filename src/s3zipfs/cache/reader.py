@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,7 +23,11 @@ from s3zipfs.stores.network import Network
 from s3zipfs.stores.threads import Threads
 from s3zipfs.waiting import Transfer, Wait
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+CLOSE_SECONDS = 5.0
 
 # What a thread may fetch by itself: a member that is fetched whole, with its header.
 AT_ONCE = (1 << 20) + 4096
@@ -189,7 +194,12 @@ class Fetcher:
         """Close the store's connections and stop the threads of the network and the disk."""
         self._threads.close()
         self.disk.close()
-        self.network.submit(self.store.close()).result(timeout=5)
+        try:
+            self.network.submit(self.store.close()).result(timeout=CLOSE_SECONDS)
+        except Interrupted:
+            return  # it was closed before
+        except TimeoutError:  # a client is still being opened; its loop ends all the same
+            log.warning("the connections could not be closed within %g s", CLOSE_SECONDS)
         self.network.close()
 
     async def _fill(

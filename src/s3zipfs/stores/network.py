@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from s3zipfs.errors import Interrupted
+
 T = TypeVar("T")
 
 
@@ -23,15 +25,22 @@ class Network:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _loop, _closed
+        self._lock = threading.Lock()  # guards _loop, _thread, _closed
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # of the loop's thread; a task must be held
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop."""
+        """The running loop.
+
+        Raises:
+            Interrupted: it was closed; another would be closed by nobody.
+        """
         with self._lock:
+            if self._closed:
+                raise Interrupted("the mount is stopping")
             if self._loop is None:
                 loop = uvloop.new_event_loop()
                 self._thread = threading.Thread(
@@ -42,12 +51,27 @@ class Network:
             return self._loop
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start it on the loop. Cancelling the future cancels the coroutine."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Start it on the loop. Cancelling the future cancels the coroutine.
+
+        Raises:
+            Interrupted: see `loop`.
+        """
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop_for(coroutine))
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start what nobody waits for; it must not fail."""
-        self.loop.call_soon_threadsafe(self._hold, coroutine)
+        """Start what nobody waits for; it must not fail.
+
+        Raises:
+            Interrupted: see `loop`.
+        """
+        self._loop_for(coroutine).call_soon_threadsafe(self._hold, coroutine)
+
+    def _loop_for(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+        try:
+            return self.loop
+        except Interrupted:
+            coroutine.close()  # it will not be awaited
+            raise
 
     def _hold(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -55,8 +79,9 @@ class Network:
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Stop the loop; what is still under way is cancelled."""
+        """Stop the loop; what is still under way is cancelled, and nothing more is begun."""
         with self._lock:
+            self._closed = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
