@@ -136,6 +136,7 @@ def test_threads_that_come_first_wait_for_one_tree(
 
 FORKED = """
 import json, os, signal, sys, threading
+from obstore.store import MemoryStore
 from s3zipfs import S3ZipFileSystem
 from s3zipfs.build import build_tree
 from s3zipfs.filesystem import shared
@@ -156,6 +157,8 @@ if when == "building":  # another thread holds what it takes to build a tree
     thread = threading.Thread(target=filesystem.ls, args=[path])
     thread.start()
     assert building.wait(200)
+elif when == "by others":  # whose runtime has lost its threads in the child
+    MemoryStore().put("x", b"")
 else:  # connections are open, and their threads
     assert filesystem.cat_file(path + "/b") == b"small"
 child = os.fork()
@@ -174,7 +177,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.timeout(330)
-@pytest.mark.parametrize("when", ["building", "in use"])
+@pytest.mark.parametrize("when", ["building", "in use", "by others"])
 def test_a_forked_child_reads_by_connections_of_its_own(
     when: str, options: dict[str, Any], path: str
 ) -> None:

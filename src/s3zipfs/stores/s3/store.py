@@ -167,13 +167,13 @@ class S3Store:
 
     def try_range(self, oid: ObjectId, start: int, end: int) -> memoryview | None:
         """See `ObjectStore`."""
-        if self._by_client_only or not OBSTORE.is_here():
+        if self._by_client_only or not OBSTORE.is_known_here:
             return None
         asked = Asked(self.endpoint, oid.bucket, oid.key, oid)
         return self._blocking.read(asked, oid, start, end)
 
     async def _get(self, asked: Asked, oid: ObjectId, start: int, end: int) -> memoryview:
-        if self._by_client_only or not obstore_can_hold(oid.key) or not OBSTORE.is_here():
+        if self._by_client_only or not obstore_can_hold(oid.key) or not await OBSTORE.is_here():
             return await self._get_by_client(asked, oid, start, end)
         return await self._signed(lambda: self._get_by_obstore(asked, oid, start, end))
 
