@@ -7,6 +7,7 @@ Units are its own, so nothing of this machine is started. It takes root, and a c
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import shlex
@@ -220,9 +221,17 @@ class Machine:
         return [each[each.index("-") + 1] for each in fields if each[4] == path]
 
     def processes(self, unit: str) -> Sequence[int]:
-        """All that is left of a unit, by numbers of this side."""
-        group = self._cgroup / self.show(unit, "ControlGroup").lstrip("/")
-        return [int(each) for each in (group / "cgroup.procs").read_text().split()]
+        """All that is left of a unit, by numbers of this side; none of one that has no group."""
+        group = self.show(unit, "ControlGroup").lstrip("/")
+        if not group:
+            return []
+        try:
+            numbers = (self._cgroup / group / "cgroup.procs").read_text()
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENODEV}:  # it has ended since it was told
+                raise
+            return []
+        return [int(each) for each in numbers.split()]
 
     def log(self) -> str:
         """What the manager and the units have said, for a test that fails."""

@@ -33,7 +33,7 @@ def running(installed: Machine) -> Iterator[Machine]:
 
 def main_process(machine: Machine) -> int:
     """The daemon, by its number on this side; 0: there is none."""
-    return next(iter(machine.processes(UNIT)), 0) if machine.show(UNIT, "ControlGroup") else 0
+    return next(iter(machine.processes(UNIT)), 0)
 
 
 def read_as(machine: Machine, user: str) -> str:
